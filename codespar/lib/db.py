@@ -1,0 +1,114 @@
+"""The way to the database: tenants for reading, one function call for writing, refusals by the name of their rule."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from psycopg.types.json import Jsonb
+
+from codespar.lib.errors import CodesparError, Unavailable
+
+Refusals = Mapping[str, Callable[[str], CodesparError]]
+
+
+class Refused(CodesparError):
+    """A named rule of the database refused, and nobody expected it to. The rule's name is kept; its words never leave."""
+
+    code = "internal"
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(detail)
+        self.rule = rule
+
+
+@contextmanager
+def tenant(org: UUID) -> Iterator[None]:
+    """Reads of one organisation: a transaction that sees that organisation's rows, and no others."""
+    with unavailable(), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('codespar.org', %s, true)", [str(org)])
+        yield
+
+
+@contextmanager
+def unavailable() -> Iterator[None]:
+    """A database that is away, slow or broken is one answer: not now."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        connection.close()
+        raise Unavailable("The database did not answer in time. Nothing was decided; try again shortly.") from error
+
+
+def call(function: str, *arguments: Any, refusals: Refusals | None = None) -> Any:
+    """Call one SQL function in a transaction of its own and return its value (jsonb as Python values).
+
+    Raises what `refusals` maps the violated rule's name to; `Refused` for a rule that is not in it; `Unavailable`.
+    """
+    rows = _rows(f"SELECT {function}({_marks(arguments)})", arguments, refusals or {})
+    value = rows[0][0] if rows else None
+    return decode(value)
+
+
+def rows(function: str, *arguments: Any) -> list[tuple[Any, ...]]:
+    """The rows of a SQL function that returns a set."""
+    return _rows(f"SELECT * FROM {function}({_marks(arguments)})", arguments, {})
+
+
+def release() -> None:
+    """Give this thread's connection back: before a wait, and at a thread's end."""
+    connection.close()
+
+
+def select(query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
+    """Rows of a read, as dicts. Inside `tenant(...)` unless the table is no tenant's."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _rows(query: str, arguments: tuple[Any, ...], refusals: Refusals) -> list[tuple[Any, ...]]:
+    try:
+        with unavailable(), connection.cursor() as cursor:
+            cursor.execute(query, _bound(arguments))
+            return list(cursor.fetchall())
+    except DatabaseError as error:
+        cause = error.__cause__
+        if not isinstance(cause, psycopg.Error):
+            raise
+        rule = rule_name(cause)
+        if rule in refusals:
+            raise refusals[rule](cause.diag.message_primary or "") from error
+        raise Refused(rule, cause.diag.message_primary or "") from error
+
+
+def _bound(arguments: tuple[Any, ...]) -> list[Any]:
+    return [Jsonb(a) if isinstance(a, dict | list) and _json(a) else a for a in arguments]
+
+
+def rule_name(error: psycopg.Error) -> str:
+    """The violated rule's name; a sharded table's suffix (`_102074`) is not part of it."""
+    name = error.diag.constraint_name or error.sqlstate or ""
+    stem, _, suffix = name.rpartition("_")
+    return stem if stem and suffix.isdigit() and len(suffix) >= 6 else name
+
+
+def _json(value: dict[str, Any] | list[Any]) -> bool:
+    """A list of ids or texts is an SQL array; everything else is jsonb."""
+    return isinstance(value, dict) or not value or not all(isinstance(item, UUID | str) for item in value)
+
+
+def _marks(arguments: tuple[Any, ...]) -> str:
+    return ", ".join(["%s"] * len(arguments))
+
+
+def decode(value: Any) -> Any:
+    """A jsonb value of a raw read, which Django hands over as text. What a void function returns is empty."""
+    if value == "":
+        return None
+    return json.loads(value) if isinstance(value, str) else value
