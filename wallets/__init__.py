@@ -1,0 +1,1 @@
+"""Whose money: wallets and double-entry books."""
