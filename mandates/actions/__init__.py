@@ -1,0 +1,1 @@
+"""Every write about mandates, counterparties and policies."""

@@ -1,0 +1,169 @@
+"""Mandates: issued, paused, resumed, revoked for ever."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from codespar.identity import acting
+from codespar.identity.acting import conflict, not_found
+from codespar.identity.principals import Principal
+from codespar.lib import canonical, clock, ids, sdjwt
+from codespar.vault import keys
+from ledger import records
+from mandates import credentials, terms
+
+REVOCATION_TYP = "codespar-revocation+jwt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The terms that a person asks for; None does not constrain."""
+
+    agent: UUID
+    project: UUID
+    agent_jwk: Mapping[str, str]
+    profile: str
+    currency: str
+    max_amount: int
+    expires_at: datetime
+    budget: int | None = None
+    max_uses: int | None = None
+    purposes: Sequence[str] | None = None
+    counterparties: Sequence[tuple[str, str]] | None = None
+    countries: Sequence[str] | None = None
+    categories: Sequence[str] | None = None
+    rails: Sequence[str] | None = None
+    not_before: datetime | None = None
+    time_windows: Sequence[Mapping[str, Any]] | None = None
+
+
+def issue(principal: Principal, *, wanted: Wanted, now: datetime) -> UUID:
+    """Sign a mandate with the organisation's key and store the exact bytes. Returns its id.
+
+    Raises `Invalid` for terms that cannot be, `ProfileCannotExpress`, `NotFound` for the agent.
+    """
+    mandate = ids.new()
+    found = _terms(principal, mandate, wanted)
+    kid, private = keys.mandate_key(principal.org)
+    credential = credentials.issue(terms=found, deployment=settings.CONFIG.deployment, kid=kid, private_key=private, now=now)
+    data = {**_data(found), "kid": kid, "credential_sha256": canonical.sha256(credential.encode()).hex()}
+    record = acting.draft(principal, kind="mandate.issued", subject=found.id, data=data, project=found.project, on_behalf_of=found.agent)
+    acting.write(principal, "mandate_issue", record, credential, now=now, refusals={"mandates_agent": not_found("open agent in this mode")})
+    return mandate
+
+
+def pause(principal: Principal, *, mandate: UUID, now: datetime) -> None:
+    """Nothing is paid under it until somebody resumes it."""
+    _pause(principal, "mandate.paused", mandate, now)
+
+
+def resume(principal: Principal, *, mandate: UUID, now: datetime) -> None:
+    """It pays again, as far as its terms still allow."""
+    _pause(principal, "mandate.resumed", mandate, now)
+
+
+def revoke(principal: Principal, *, mandate: UUID, project: UUID, reason: str, now: datetime) -> str:
+    """End it for ever. Returns the signed revocation receipt (ES256 JWS), made once and stored.
+
+    The next payment under it is refused, on every process: the epoch moves in the same transaction as the record.
+    """
+    revocation, wire = ids.wire("rev", ids.new()), ids.wire("mnd", mandate)
+    openings = records.Openings()
+    reason_commit = openings.add(reason)
+    receipt = _receipt(principal, revocation, wire, reason, now)
+    data = {
+        "id": wire,
+        "scope": "mandate",
+        "revocation": revocation,
+        "reason_commit": reason_commit,
+        "receipt_sha256": canonical.sha256(receipt.encode()).hex(),
+    }
+    project_wire = ids.wire("prj", project)
+    record = acting.draft(principal, kind="mandate.revoked", subject=wire, data=data, project=project_wire, openings=openings)
+    refusals = {"revocations_target": not_found("mandate"), "mandates_live": conflict("The mandate is revoked already.")}
+    acting.write(principal, "revoke", record, receipt, now=now, refusals=refusals)
+    return receipt
+
+
+def _pause(principal: Principal, kind: str, mandate: UUID, now: datetime) -> None:
+    wire = ids.wire("mnd", mandate)
+    record = acting.draft(principal, kind=kind, subject=wire, data={"id": wire})
+    refusals = {"mandates_pausable": conflict("The mandate is unknown, revoked, or already in that state.")}
+    acting.write(principal, "mandate_pause", record, now=now, refusals=refusals)
+
+
+def _receipt(principal: Principal, revocation: str, mandate: str, reason: str, now: datetime) -> str:
+    kid, private = keys.mandate_key(principal.org)
+    payload = {
+        "iss": f"{settings.CONFIG.deployment}/{principal.org_wire}",
+        "iat": int(now.timestamp()),
+        "jti": revocation,
+        "scope": "mandate",
+        "sub": mandate,
+        "initiator": principal.actor,
+        "at": clock.stamp(now),
+        "reason": reason,
+        "livemode": principal.livemode,
+    }
+    return sdjwt.sign(header={"alg": "ES256", "typ": REVOCATION_TYP, "kid": kid}, payload=payload, key=private)
+
+
+def _terms(principal: Principal, mandate: UUID, wanted: Wanted) -> terms.Terms:
+    return terms.Terms(
+        id=ids.wire("mnd", mandate),
+        org=principal.org_wire,
+        project=ids.wire("prj", wanted.project),
+        agent=ids.wire("agt", wanted.agent),
+        livemode=principal.livemode,
+        profile=wanted.profile,  # type: ignore[arg-type]
+        currency=wanted.currency,
+        max_amount=wanted.max_amount,
+        budget=wanted.budget,
+        max_uses=wanted.max_uses,
+        purposes=_tuple(wanted.purposes),
+        countries=_tuple(wanted.countries),
+        categories=_tuple(wanted.categories),
+        rails=_tuple(wanted.rails),
+        counterparties=None if wanted.counterparties is None else tuple(terms.Payee(*payee) for payee in wanted.counterparties),
+        not_before=wanted.not_before,
+        expires_at=wanted.expires_at,
+        time_windows=None
+        if wanted.time_windows is None
+        else tuple(terms.TimeWindow(tuple(w["days"]), w["start"], w["end"], w["tz"]) for w in wanted.time_windows),
+        agent_jwk=wanted.agent_jwk,
+    )
+
+
+def _tuple(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _data(found: terms.Terms) -> dict[str, Any]:
+    """The terms as the record carries them: what SQL fills the mandate's columns from."""
+    return {
+        "id": found.id,
+        "agent": found.agent,
+        "profile": found.profile,
+        "currency": found.currency,
+        "max_amount": found.max_amount,
+        "budget": found.budget,
+        "max_uses": found.max_uses,
+        "purposes": _list(found.purposes),
+        "counterparties": None if found.counterparties is None else [payee.id for payee in found.counterparties],
+        "countries": _list(found.countries),
+        "categories": _list(found.categories),
+        "rails": _list(found.rails),
+        "time_windows": None
+        if found.time_windows is None
+        else [{"days": list(w.days), "start": w.start, "end": w.end, "tz": w.tz} for w in found.time_windows],
+        "not_before": found.not_before and clock.stamp(found.not_before),
+        "expires_at": clock.stamp(found.expires_at),
+    }
+
+
+def _list(values: tuple[str, ...] | None) -> list[str] | None:
+    return None if values is None else list(values)

@@ -1,0 +1,240 @@
+"""Mandates, counterparties and policies as the API reads and shows them. Amounts are minor units."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from codespar.lib import clock, ids
+from codespar.lib.errors import Invalid
+from codespar.lib.windows import render as render_windows
+from codespar.rest import fields
+from mandates import documents
+from mandates.models import Counterparty, CounterpartyVersion, Mandate, MandateUsage, Policy, PolicyActivation, PolicyVersion, Revocation
+
+
+def _choice(*allowed: str, required: bool = True) -> fields.Read:
+    def read(value: object) -> str:
+        if value not in allowed:
+            raise Invalid(f"This is one of {', '.join(allowed)}.")
+        return str(value)
+
+    return fields.Read(read, schema={"type": "string", "enum": list(allowed)}, required=required)
+
+
+class AccountIn(fields.Strict):
+    """Where a counterparty is paid: a Pix key, and the rails that can pay it."""
+
+    id = fields.Id("acc", required=False)
+    type = _choice("pix_key")
+    value = fields.Text(longest=140)
+    rails = fields.Several(fields.Slug(), required=False)
+
+
+class CounterpartyIn(fields.Strict):
+    name = fields.Text(longest=140)
+    country = fields.Country(required=False)
+    category = fields.Slug(required=False)
+    accounts = AccountIn(many=True)
+
+    def validate_accounts(self, accounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if not 1 <= len(accounts) <= 50 or len({account["value"] for account in accounts}) != len(accounts):
+            raise serializers.ValidationError("A counterparty has 1 to 50 accounts, each value once.")
+        return [{"rails": ["sandbox"], **account} for account in accounts]
+
+
+class CounterpartyChangeIn(CounterpartyIn):
+    from_version = fields.Whole(least=1, most=1_000_000)
+
+
+class VersionIn(fields.Strict):
+    from_version = fields.Whole(least=1, most=1_000_000)
+
+
+class MandateIn(fields.Strict):
+    """What is left out does not constrain; amount, currency and expiry are always there."""
+
+    agent = fields.Id("agt")
+    profile = _choice("pure", "extended", required=False)
+    currency = fields.Currency()
+    max_amount = fields.Minor()
+    budget = fields.Minor(required=False)
+    max_uses = fields.Whole(least=1, most=1_000_000_000, required=False)
+    purposes = fields.Several(fields.Slug(), required=False)
+    counterparties = fields.Several(fields.Id("ctp"), required=False)
+    countries = fields.Several(fields.Country(), required=False)
+    categories = fields.Several(fields.Slug(), required=False)
+    rails = fields.Several(fields.Slug(), required=False)
+    not_before = fields.Moment(required=False)
+    expires_at = fields.Moment()
+    time_windows = fields.Windows(required=False)
+
+
+class ReasonIn(fields.Strict):
+    reason = fields.Text(longest=2000)
+
+
+class PolicyIn(fields.Strict):
+    name = fields.Text(longest=100)
+    scope = _choice("org", "project", "agent")
+    scope_id = fields.Text(longest=40, required=False)
+    document = fields.Read(lambda value: documents.normalise(value, ""), schema=documents.SCHEMA)
+
+
+class PolicyVersionIn(fields.Strict):
+    document = fields.Read(lambda value: documents.normalise(value, ""), schema=documents.SCHEMA)
+
+
+class ActivateIn(fields.Strict):
+    version = fields.Whole(least=1, most=1_000_000)
+    state = _choice("active", "shadow", "retired", required=False)
+
+
+class AccountOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    type = serializers.CharField()
+    value = serializers.CharField()
+    rails = serializers.ListField(child=serializers.CharField())
+
+
+class CounterpartyOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    status = serializers.CharField()
+    version = serializers.IntegerField()
+    name = serializers.CharField()
+    country = serializers.CharField(allow_null=True)
+    category = serializers.CharField(allow_null=True)
+    accounts = AccountOut(many=True)
+    created_at = serializers.CharField()
+
+
+class MandateOut(serializers.Serializer[Any]):
+    """`credential` is the signed mandate itself; `status` is active, paused, revoked or expired."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    status = serializers.CharField()
+    project = serializers.CharField()
+    agent = serializers.CharField()
+    profile = serializers.CharField()
+    currency = serializers.CharField()
+    max_amount = serializers.IntegerField()
+    budget = serializers.IntegerField(allow_null=True)
+    max_uses = serializers.IntegerField(allow_null=True)
+    purposes = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    counterparties = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    countries = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    categories = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    rails = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    time_windows = serializers.ListField(child=serializers.DictField(), allow_null=True)
+    not_before = serializers.CharField(allow_null=True)
+    expires_at = serializers.CharField()
+    spent = serializers.IntegerField()
+    uses = serializers.IntegerField()
+    credential = serializers.CharField()
+    kid = serializers.CharField()
+    revocation = serializers.DictField(allow_null=True)
+    created_at = serializers.CharField()
+
+
+class PolicyOut(serializers.Serializer[Any]):
+    """`active_version` is what is in force; `versions` are all that were written."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    name = serializers.CharField()
+    scope = serializers.CharField()
+    scope_id = serializers.CharField()
+    state = serializers.CharField()
+    active_version = serializers.IntegerField(allow_null=True)
+    versions = serializers.ListField(child=serializers.DictField())
+    created_at = serializers.CharField()
+
+
+def counterparty(row: Counterparty, version: CounterpartyVersion) -> dict[str, Any]:
+    return {
+        "id": ids.wire("ctp", row.id),
+        "object": "counterparty",
+        "livemode": row.livemode,
+        "status": row.status,
+        "version": row.version,
+        "name": row.name,
+        "country": row.country,
+        "category": row.category,
+        "accounts": version.document["accounts"],
+        "created_at": clock.stamp(row.created_at),
+    }
+
+
+def mandate(row: Mandate, usage: MandateUsage, revoked: bool, revocation: Revocation | None) -> dict[str, Any]:
+    expired = row.expires_at <= clock.now()
+    status = "revoked" if revoked else "expired" if expired else "paused" if usage.paused else "active"
+    return {
+        "id": ids.wire("mnd", row.id),
+        "object": "mandate",
+        "livemode": row.livemode,
+        "status": status,
+        "project": ids.wire("prj", row.project_id),
+        "agent": ids.wire("agt", row.agent_id),
+        "profile": row.profile,
+        "currency": row.currency,
+        "max_amount": row.max_amount,
+        "budget": row.budget,
+        "max_uses": row.max_uses,
+        "purposes": row.purposes,
+        "counterparties": row.counterparties and [ids.wire("ctp", one) for one in row.counterparties],
+        "countries": row.countries,
+        "categories": row.categories,
+        "rails": row.rails,
+        "time_windows": row.time_windows
+        and [{**shown, "tz": kept["tz"]} for shown, kept in zip(render_windows(row.time_windows), row.time_windows, strict=True)],
+        "not_before": row.not_before and clock.stamp(row.not_before),
+        "expires_at": clock.stamp(row.expires_at),
+        "spent": usage.spent,
+        "uses": usage.uses,
+        "credential": row.credential,
+        "kid": row.kid,
+        "revocation": revocation and revocation_out(revocation),
+        "created_at": clock.stamp(row.created_at),
+    }
+
+
+def revocation_out(row: Revocation) -> dict[str, Any]:
+    """`receipt` is the signed revocation receipt: an ES256 JWS that verifies with the published keys."""
+    return {
+        "id": ids.wire("rev", row.id),
+        "scope": row.scope,
+        "initiator": row.initiator,
+        "at": clock.stamp(row.at),
+        "entry": ids.wire("ent", row.entry_id),
+        "receipt": row.receipt,
+    }
+
+
+def policy(row: Policy, versions: list[PolicyVersion], activation: PolicyActivation | None) -> dict[str, Any]:
+    prefix = {"org": "org", "project": "prj", "agent": "agt"}[row.scope]
+    active = activation is not None and activation.state == "active"
+    return {
+        "id": ids.wire("pol", row.id),
+        "object": "policy",
+        "livemode": row.livemode,
+        "name": row.name,
+        "scope": row.scope,
+        "scope_id": ids.wire(prefix, row.scope_id),
+        "state": activation.state if activation else "draft",
+        "active_version": activation.version if activation and active else None,
+        "versions": [
+            {
+                "version": version.version,
+                "document": documents.render(version.document),
+                "author": version.author,
+                "created_at": clock.stamp(version.created_at),
+                "entry": ids.wire("ent", version.entry_id),
+            }
+            for version in versions
+        ],
+        "created_at": clock.stamp(row.created_at),
+    }
