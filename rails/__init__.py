@@ -1,0 +1,1 @@
+"""How it gets there: payments, adapters, dispatch."""

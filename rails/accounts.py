@@ -1,0 +1,48 @@
+"""The adapter of one organisation's account at a rail. Only the rail's role can open the credential."""
+
+import json
+from functools import lru_cache
+from uuid import UUID
+
+from django.conf import settings
+
+from codespar.lib import db
+from codespar.lib.errors import Unavailable
+from codespar.vault import envelope, keys
+from codespar.vault.models import RailAccount
+from rails.adapters import adapter_for
+from rails.adapters.base import Adapter
+
+
+def adapter(org: UUID, rail: str, livemode: bool) -> Adapter:
+    """The adapter, with the organisation's own credential. Raises `Unavailable` without one."""
+    found = credential(org, rail, livemode)
+    return adapter_for(rail, base_url=_base_url(rail), api_key=found["api_key"], account=found["account"])
+
+
+def webhook_secret(org: UUID, rail: str, livemode: bool) -> str:
+    """The secret that the rail signs its notices to this organisation with."""
+    return credential(org, rail, livemode)["webhook_secret"]
+
+
+def credential(org: UUID, rail: str, livemode: bool) -> dict[str, str]:
+    """{account, api_key, webhook_secret}, opened. Raises `Unavailable`."""
+    with db.tenant(org):
+        row = RailAccount.objects.for_org(org).filter(rail=rail, livemode=livemode).first()
+    if row is None:
+        raise Unavailable(f"The organisation has no account at the rail {rail}.")
+    return {"account": row.provider_account, **_open(org, rail, row.provider_account, bytes(row.sealed))}
+
+
+@lru_cache(maxsize=256)
+def _open(org: UUID, rail: str, account: str, sealed: bytes) -> dict[str, str]:
+    try:
+        opened = envelope.open_(sealed, keys=keys.master(), aad=keys.aad(org, f"rail:{rail}", account))
+    except envelope.VaultRefused as error:
+        raise Unavailable("The key store did not open the rail's credential.") from error
+    return dict(json.loads(opened))
+
+
+def _base_url(rail: str) -> str:
+    """Upstreams come from the configuration, never from a request."""
+    return {"sandbox": settings.CONFIG.sandbox_url}[rail]

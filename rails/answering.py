@@ -1,0 +1,81 @@
+"""The answer to a payment: when it is given, what it is, and that it is given once."""
+
+import threading
+import time
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from codespar.identity.principals import Principal
+from codespar.lib import canonical, db, ids
+from codespar.lib.idempotency import Key, KeyInFlight
+from codespar.rest import problem
+from codespar.rest.answers import Answer, freeze
+from rails import hints, queries
+from rails.actions.payments import Paid
+from rails.states import TRANSITIONS
+
+# States in which nothing more is to be waited for, within one request.
+_DONE = frozenset(TRANSITIONS) - {"new", "authorized", "submitted", "uncertain"}
+# Requests that wait hold a thread each: when these are taken, the answer is what is known.
+_waiting = threading.BoundedSemaphore(80)
+
+
+def answer(request: HttpRequest, caller: Principal, paid: Paid, key: Key, *, at_once: bool) -> Answer:
+    """Wait for the outcome until the deadline, then say what is known, once for all who ask under this key.
+
+    Raises `KeyInFlight` for a twin that does not want to wait.
+    """
+    if paid.frozen is not None:
+        return Answer(paid.frozen.status, paid.frozen.body, replayed=True)
+    done = queries.status(caller.org, paid.payment) in _DONE
+    if at_once and not (done or paid.first):
+        # The first request may still be waiting for the outcome: its answer is not ours to give.
+        raise KeyInFlight("The first request under this key has not been answered yet. Ask again shortly.")
+    if not at_once and not done:
+        _wait(caller.org, paid.payment)
+    code, body = render(request, caller.org, paid.payment, at_once=at_once)
+    if paid.presented:
+        return Answer(code, canonical.compact(body), replayed=True)
+    said = freeze(caller, key, code, canonical.compact(body))
+    return Answer(said.status, said.body, replayed=not paid.first)
+
+
+def render(request: HttpRequest, org: UUID, payment: UUID, *, at_once: bool = False) -> tuple[int, dict[str, Any]]:
+    """The HTTP status and the body for a payment as it stands."""
+    shown = queries.payment(org, payment)
+    if shown["status"] == "denied":
+        return 403, denied(request, org, shown)
+    waits = shown["status"] == "requires_approval" or (at_once and shown["status"] not in _DONE)
+    return (202 if waits else 201), shown
+
+
+def denied(request: HttpRequest, org: UUID, shown: dict[str, Any]) -> dict[str, Any]:
+    """A denied payment as a problem document; a revoked mandate's comes with the signed revocation receipt."""
+    reasons = shown["decision"]["reasons"]
+    code = shown["code"] or "denied"
+    detail = next((r["detail"] for r in reasons if r["code"] == code), "The payment was denied.")
+    extra: dict[str, Any] = {"payment": shown}
+    if code == "mandate_revoked" and shown["mandate"]:
+        receipt = queries.revocation_receipt(org, ids.parse(shown["mandate"], "mnd"))
+        if receipt:
+            extra["revocation_receipt"] = receipt
+    return problem.document(code, detail, request=request, reasons=reasons, **extra)
+
+
+def _wait(org: UUID, payment: UUID) -> None:
+    """Wait without holding a database connection."""
+    if not _waiting.acquire(blocking=False):
+        return
+    try:
+        until = time.monotonic() + settings.CONFIG.wait_seconds
+        while (left := until - time.monotonic()) > 0:
+            db.release()
+            hints.wait(payment, left)
+            if queries.status(org, payment) in _DONE:
+                hints.outcome(payment)
+                return
+    finally:
+        _waiting.release()

@@ -1,0 +1,58 @@
+"""How the engine's own processes write: system records, signed for the organisation, in one SQL function call."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from codespar.identity import acting
+from codespar.lib import clock, db, ids
+from ledger import records
+from rails import workers
+
+
+def actor() -> str:
+    """The process as records name it: never a shared `system`."""
+    host, _, _, pid, _ = workers.identity().split("/")
+    return f"system:dispatcher@{host}:{pid}"
+
+
+def context(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """For whom a batch acts: named when it is one agent and one project."""
+    agents, projects = {row["agent_id"] for row in rows}, {row["project_id"] for row in rows}
+    return {
+        "on_behalf_of": ids.wire("agt", agents.pop()) if len(agents) == 1 else None,
+        "project": ids.wire("prj", projects.pop()) if len(projects) == 1 else None,
+    }
+
+
+def write(
+    function: str,
+    *,
+    org: UUID,
+    livemode: bool,
+    kind: str,
+    subject: str,
+    data: Mapping[str, Any],
+    parts: Sequence[Mapping[str, Any]] = (),
+    openings: records.Openings | None = None,
+    on_behalf_of: str | None = None,
+    project: str | None = None,
+    with_openings: bool = False,
+) -> dict[str, Any]:
+    """Sign a record of what this process does and call `function(org, content, sig[, openings])`. Returns {seq, hash} or {moved}."""
+    draft = records.Draft(
+        kind=kind,
+        livemode=livemode,
+        org=org,
+        actor=actor(),
+        subject=subject,
+        request_id=ids.wire("req", ids.new()),
+        data=data,
+        project=project,
+        on_behalf_of=on_behalf_of,
+        parts=parts,
+        openings=openings or records.Openings(),
+    )
+    signed = acting.sign(draft, after=db.call("head_read", org), now=clock.now())
+    extra = (signed.openings,) if with_openings else ()
+    return dict(db.call(function, org, signed.content, signed.sig, *extra, refusals=acting.COMMON))

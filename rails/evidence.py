@@ -1,0 +1,74 @@
+"""What the dispatcher checks again before a byte leaves: another process and another role than the one that decided."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from codespar.lib import canonical, ids
+from codespar.lib.sdjwt import MandateInvalid
+from codespar.vault import keys
+from ledger import records
+from mandates import credentials
+
+Keys = Mapping[str, Ed25519PublicKey | EllipticCurvePublicKey]
+
+
+def public_keys(org: UUID) -> Keys:
+    """The organisation's public keys by key id."""
+    return {key["kid"]: keys.load_public(key["jwk"]) for key in keys.public_keys(org)}
+
+
+def fault(payment: Mapping[str, Any], *, known: Keys, deployment: str, now: datetime) -> str | None:
+    """Why this payment must not be sent, or None: its record's and its mandate's signatures, and that both say what the row says.
+
+    `payment` is the row with its authorising entry's `content`, `sig`, `entry_kid`, and its mandate's `credential`.
+    """
+    key = known.get(payment["entry_kid"])
+    content = bytes(payment["content"])
+    if not isinstance(key, Ed25519PublicKey) or not records.signature_holds(key, content, bytes(payment["sig"])):
+        return "record_signature"
+    if not canonical.is_canonical(content) or not _same(payment, canonical.loads(content)):
+        return "record_content"
+    return _mandate_fault(payment, known, deployment, now)
+
+
+def _same(payment: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    said = content["data"]["payment"]
+    row = {
+        "id": ids.wire("pay", payment["id"]),
+        "mandate": ids.wire("mnd", payment["mandate_id"]),
+        "wallet": ids.wire("wal", payment["wallet_id"]),
+        "counterparty": ids.wire("ctp", payment["counterparty_id"]),
+        "counterparty_version": payment["counterparty_version"],
+        "account": payment["account_id"],
+        "amount": payment["amount"],
+        "currency": payment["currency"],
+        "purpose": payment["purpose"],
+        "rail": payment["rail"],
+    }
+    outcome = [part["outcome"] for part in content["parts"] if part["part"] == "decision"]
+    return (
+        all(said.get(name) == value for name, value in row.items()) and outcome == ["allow"] and content["livemode"] == payment["livemode"]
+    )
+
+
+def _mandate_fault(payment: Mapping[str, Any], known: Keys, deployment: str, now: datetime) -> str | None:
+    signers = {kid: key for kid, key in known.items() if isinstance(key, EllipticCurvePublicKey)}
+    try:
+        terms = credentials.verify(credential=payment["credential"], keys=signers, now=now, deployment=deployment)
+    except MandateInvalid as error:
+        return error.code
+    named = terms.counterparties is None or ids.wire("ctp", payment["counterparty_id"]) in [p.id for p in terms.counterparties]
+    holds = (
+        terms.id == ids.wire("mnd", payment["mandate_id"])
+        and terms.agent == ids.wire("agt", payment["agent_id"])
+        and terms.livemode == payment["livemode"]
+        and terms.currency == payment["currency"]
+        and payment["amount"] <= terms.max_amount
+        and named
+    )
+    return None if holds else "mandate_content"

@@ -1,0 +1,166 @@
+"""Payments, attempts and refunds as Python reads them. Amounts are minor units."""
+
+from django.db import models
+
+from codespar.lib.models import TenantModel
+
+
+class Payment(TenantModel):
+    """One payment. The row is the queue: `due_at` says when it is somebody's turn."""
+
+    id = models.UUIDField(primary_key=True)
+    project_id = models.UUIDField()
+    livemode = models.BooleanField()
+    agent_id = models.UUIDField()
+    mandate_id = models.UUIDField(null=True)
+    wallet_id = models.UUIDField(null=True)
+    counterparty_id = models.UUIDField(null=True)
+    counterparty_version = models.IntegerField(null=True)
+    account_id = models.TextField(null=True)
+    amount = models.BigIntegerField()
+    currency = models.TextField()
+    purpose = models.TextField()
+    rail = models.TextField()
+    reference = models.TextField(null=True)
+    memo = models.TextField(null=True)
+    transaction_id = models.TextField(null=True)
+    presentation = models.TextField(null=True)
+    status = models.TextField()
+    code = models.TextField(null=True)
+    hold_id = models.UUIDField(null=True)
+    decision_id = models.UUIDField()
+    rail_key = models.BinaryField()
+    provider_id = models.TextField(null=True)
+    submit_by = models.DateTimeField()
+    captured = models.BigIntegerField()
+    refunding = models.BigIntegerField()
+    refunded = models.BigIntegerField()
+    due_at = models.DateTimeField(null=True)
+    checks = models.IntegerField()
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    created_entry_id = models.UUIDField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "payments"
+        ordering = ("-id",)
+
+
+class Transition(TenantModel):
+    """One step of a payment, and the record that it belongs to."""
+
+    entry_id = models.UUIDField(primary_key=True)
+    payment_id = models.UUIDField()
+    from_state = models.TextField()
+    to_state = models.TextField()
+    at = models.DateTimeField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "payment_transitions"
+        ordering = ("at",)
+
+
+class Approval(TenantModel):
+    """A payment that waits for a person."""
+
+    id = models.UUIDField(primary_key=True)
+    payment_id = models.UUIDField()
+    requested_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "approvals"
+        ordering = ("-requested_at",)
+
+
+class ApprovalVote(TenantModel):
+    """The person's word. One decides."""
+
+    approval_id = models.UUIDField(primary_key=True)
+    member_id = models.UUIDField()
+    verdict = models.TextField()
+    at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "approval_votes"
+        ordering = ("-at",)
+
+
+class Refund(TenantModel):
+    """Money on its way back."""
+
+    id = models.UUIDField(primary_key=True)
+    payment_id = models.UUIDField()
+    amount = models.BigIntegerField()
+    status = models.TextField()
+    code = models.TextField(null=True)
+    rail_key = models.BinaryField()
+    provider_id = models.TextField(null=True)
+    requested_by = models.TextField()
+    submit_by = models.DateTimeField()
+    due_at = models.DateTimeField(null=True)
+    checks = models.IntegerField()
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "refunds"
+        ordering = ("-id",)
+
+
+class Attempt(TenantModel):
+    """One call to a rail, durable before its first byte."""
+
+    id = models.UUIDField(primary_key=True)
+    payment_id = models.UUIDField()
+    refund_id = models.UUIDField(null=True)
+    operation = models.TextField()
+    rail = models.TextField()
+    rail_key = models.BinaryField()
+    worker = models.TextField()
+    send_by = models.DateTimeField()
+    created_at = models.DateTimeField()
+    intent_entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "attempts"
+        ordering = ("-created_at",)
+
+
+class AttemptResult(TenantModel):
+    """What the rail said, each time that it said something."""
+
+    id = models.UUIDField(primary_key=True)
+    attempt_id = models.UUIDField()
+    source = models.TextField()
+    result = models.TextField()
+    code = models.TextField()
+    proof = models.TextField(null=True)
+    provider_id = models.TextField(null=True)
+    at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "attempt_results"
+        ordering = ("-at",)
+
+
+class WebhookMessage(TenantModel):
+    """What arrived from a rail, raw."""
+
+    id = models.UUIDField(primary_key=True)
+    rail = models.TextField()
+    livemode = models.BooleanField()
+    message_id = models.TextField()
+    headers = models.JSONField()
+    body = models.BinaryField()
+    status = models.TextField()
+    received_at = models.DateTimeField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "webhook_messages"
+        ordering = ("-received_at",)

@@ -1,0 +1,188 @@
+"""What an answer of a rail means for a payment or a refund, and how it is booked.
+
+A payment settles on the rail's validated word, and fails on proof only: nothing was sent, the rail rejected it, or the rail does not know
+it after the time in which it could still arrive, and whoever could send it is done or dead. Everything else is uncertain, or a human's.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from codespar.lib import clock, ids
+from ledger import records
+from rails import booking, hints, workers
+from rails.adapters.base import Capabilities, Outcome, Result
+
+Row = dict[str, Any]
+# So many answers that prove nothing, and a person looks (the questions go from one a second to one every five minutes).
+MOST_CHECKS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One result to book: `after` is the new state, or None when the state stays. `proof` is why a hold may be released."""
+
+    row: Row
+    source: str
+    result: str
+    code: str
+    after: str | None
+    proof: str | None = None
+    provider_id: str | None = None
+    request: bytes = b""
+    raw: bytes = b""
+
+
+def of_answer(row: Row, answer: Outcome | None) -> Step:
+    """What the process that holds the attempt knows. It is done with sending now, whatever it knows."""
+    if answer is None:
+        return Step(row, "answer", "unknown", "stopped_before_send", "failed", proof="unsent")
+    if answer.result is Result.UNKNOWN and not answer.sent:
+        return _step(row, "answer", answer, "failed", "unsent")
+    return _step(row, "answer", answer, *_meaning(answer, "uncertain"))
+
+
+def of_query(row: Row, answer: Outcome, capabilities: Capabilities) -> Step | None:
+    """What a question has shown; None when it has shown nothing yet and is to be asked again."""
+    if answer.result is Result.NOT_FOUND:
+        over = clock.now() > row["send_by"] + timedelta(seconds=capabilities.acceptance_window_seconds)
+        if over and (row["answered"] or workers.is_dead(row["worker"])):
+            return _step(row, "query", answer, "failed", "not_found_after_window")
+        return _tired(row, answer)
+    if answer.result in (Result.UNKNOWN, Result.ACCEPTED):
+        return _tired(row, answer)
+    return _step(row, "query", answer, *_meaning(answer, None))
+
+
+def unasked(row: Row) -> Step | None:
+    """The rail could not even be asked: again later, and after so many times a person looks."""
+    if row["checks"] < MOST_CHECKS:
+        return None
+    return Step(row, "query", "unknown", "not_askable", "needs_human")
+
+
+def book(steps: list[Step]) -> None:
+    """Book results of one organisation and mode together: one record. A payment that went on in the meantime is left out."""
+    while steps:
+        openings = records.Openings()
+        items, parts = [], []
+        for step in steps:
+            items.append(_item(step, openings))
+            parts += _parts(step, items[-1])
+        done = booking.write(
+            "payments_result",
+            org=steps[0].row["org_id"],
+            livemode=steps[0].row["livemode"],
+            kind="payments.resulted",
+            subject=items[0]["payment"],
+            data={"items": items},
+            parts=parts,
+            openings=openings,
+            with_openings=True,
+            **booking.context([step.row for step in steps]),
+        )
+        if "moved" not in done:
+            for step in steps:
+                hints.outcome(step.row["id"])
+            return
+        steps = [step for step in steps if ids.wire("pay", step.row["id"]) not in done["moved"]]
+
+
+def book_refund(refund: Row, step: Step) -> None:
+    """Book what the rail said of one refund."""
+    openings = records.Openings()
+    wire, pay = ids.wire("ref", refund["id"]), ids.wire("pay", refund["payment_id"])
+    item = {
+        "id": wire,
+        "payment": pay,
+        "amount": refund["amount"],
+        "currency": refund["currency"],
+        "event": ids.wire("evt", ids.new()),
+        **_result(step, openings),
+        "from": refund["status"],
+        "to": step.after,
+    }
+    parts: list[Row] = [{"part": "result", "refund": wire, "result": step.result, "code": step.code, "source": step.source}]
+    if step.after == "settled":
+        item["transfer"] = ids.wire("tr", ids.new())
+        parts.append({"part": "refund", "id": wire, "payment": pay, "amount": refund["amount"], "currency": refund["currency"]})
+    if refund["payment_status"] == "reversing" and step.after in ("settled", "failed"):
+        whole = step.after == "settled" and refund["refunded"] + refund["amount"] == refund["captured"]
+        if whole or step.after == "failed":
+            parts.append({"part": "transition", "subject": pay, "from": "reversing", "to": "reversed" if whole else "settled"})
+    booking.write(
+        "refund_result",
+        org=refund["org_id"],
+        livemode=refund["livemode"],
+        kind="refund.resulted",
+        subject=wire,
+        data={"refund": item},
+        parts=parts,
+        openings=openings,
+        with_openings=True,
+        **booking.context([refund]),
+    )
+
+
+def _meaning(answer: Outcome, unclear: str | None) -> tuple[str | None, str | None]:
+    """(new state, proof) of what the rail said."""
+    if answer.result is Result.SETTLED:
+        return "settled", None
+    if answer.result is Result.REJECTED:
+        return "failed", "rejected"
+    if answer.result is Result.CONFLICTED:
+        return "needs_human", None
+    if answer.result is Result.ACCEPTED:
+        return None, None
+    return unclear, None
+
+
+def _tired(row: Row, answer: Outcome) -> Step | None:
+    if row["checks"] < MOST_CHECKS:
+        return None
+    return _step(row, "query", answer, "needs_human", None)
+
+
+def _step(row: Row, source: str, answer: Outcome, after: str | None, proof: str | None) -> Step:
+    return Step(row, source, str(answer.result), answer.code, after, proof, answer.provider_id, answer.request, answer.raw)
+
+
+def _item(step: Step, openings: records.Openings) -> Row:
+    item = {
+        "payment": ids.wire("pay", step.row["id"]),
+        "id": ids.wire("evt", ids.new()),
+        **_result(step, openings),
+        "from": step.row["status"] if step.source == "query" else "submitted",
+        "to": step.after,
+    }
+    if step.after == "settled":
+        item["transfer"] = ids.wire("tr", ids.new())
+    return item
+
+
+def _result(step: Step, openings: records.Openings) -> Row:
+    """The rail's own words stay outside the record, which commits to them."""
+    result = {
+        "attempt": ids.wire("att", step.row["attempt_id"]),
+        "source": step.source,
+        "result": step.result,
+        "code": step.code,
+        "proof": step.proof,
+        "provider_id": step.provider_id,
+    }
+    for name, data in (("request", step.request), ("answer", step.raw)):
+        if data:
+            result[f"{name}_commit"] = openings.add(data.decode("utf-8", "backslashreplace").replace("\x00", "\\x00"))
+    return result
+
+
+def _parts(step: Step, item: Row) -> list[Row]:
+    wire = item["payment"]
+    parts: list[Row] = [{"part": "result", "payment": wire, "result": step.result, "code": step.code, "source": step.source}]
+    if step.after == "settled":
+        parts.append({"part": "capture", "payment": wire, "amount": step.row["amount"], "currency": step.row["currency"]})
+    elif step.after == "failed":
+        parts.append({"part": "release", "payment": wire})
+    if step.after is not None:
+        parts.append({"part": "transition", "subject": wire, "from": item["from"], "to": step.after})
+    return parts

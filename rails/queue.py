@@ -1,0 +1,87 @@
+"""The queue is the rows themselves: what is due, leased to one process at a time, in batches of one organisation and mode."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from codespar.lib import db
+from rails import workers
+
+BATCH = 32
+# Longer than an attempt may take from its record to its answer.
+LEASE_SECONDS = 45
+
+
+@dataclass(slots=True)
+class Due:
+    """What one organisation has due, by whose turn it is."""
+
+    unsent: list[UUID] = field(default_factory=list)
+    waiting: list[UUID] = field(default_factory=list)
+    asked: list[UUID] = field(default_factory=list)
+    refunds: list[UUID] = field(default_factory=list)
+
+
+_PLACES = {"authorized": "unsent", "requires_approval": "waiting", "submitted": "asked", "uncertain": "asked"}
+
+
+def claim(owner: str) -> dict[UUID, Due]:
+    """Lease what is due and give it by organisation. Nobody else gets these rows until the lease is over."""
+    found: dict[UUID, Due] = defaultdict(Due)
+    for org, kind, row, status in db.rows("due_work", owner, BATCH, LEASE_SECONDS):
+        place = "refunds" if kind == "refund" else _PLACES.get(status)
+        if place:
+            getattr(found[org], place).append(row)
+    return dict(found)
+
+
+def free_the_dead() -> None:
+    """End the leases of processes that are proven gone: what they held is due again at once."""
+    for (owner,) in db.rows("lease_owners"):
+        if owner and workers.is_dead(owner):
+            db.call("lease_end", owner)
+
+
+_PAYMENTS = """
+SELECT p.*, e.content, e.sig, e.kid AS entry_kid, m.credential, v.document AS counterparty,
+       a.id AS attempt_id, a.send_by, a.worker, a.created_at AS attempted_at,
+       EXISTS (SELECT FROM attempt_results r WHERE r.org_id = a.org_id AND r.attempt_id = a.id AND r.source = 'answer') AS answered
+FROM payments p
+JOIN decisions d ON d.org_id = p.org_id AND d.id = p.decision_id
+JOIN ledger_entries e ON e.org_id = d.org_id AND e.id = d.entry_id
+JOIN mandates m ON m.org_id = p.org_id AND m.id = p.mandate_id
+JOIN counterparty_versions v ON v.org_id = p.org_id AND v.counterparty_id = p.counterparty_id AND v.version = p.counterparty_version
+LEFT JOIN attempts a ON a.org_id = p.org_id AND a.payment_id = p.id AND a.operation = 'pay'
+WHERE p.org_id = %s AND p.id = ANY(%s::uuid[]) ORDER BY p.id
+"""
+_REFUNDS = """
+SELECT r.*, p.livemode, p.project_id, p.agent_id, p.currency, p.rail, p.rail_key AS payment_key, p.status AS payment_status,
+       p.captured, p.refunded, a.id AS attempt_id, a.send_by, a.worker,
+       EXISTS (SELECT FROM attempt_results x WHERE x.org_id = a.org_id AND x.attempt_id = a.id AND x.source = 'answer') AS answered
+FROM refunds r
+JOIN payments p ON p.org_id = r.org_id AND p.id = r.payment_id
+LEFT JOIN attempts a ON a.org_id = r.org_id AND a.refund_id = r.id
+WHERE r.org_id = %s AND r.id = ANY(%s::uuid[]) ORDER BY r.id
+"""
+
+
+def payments(org: UUID, ids: list[UUID]) -> list[dict[str, Any]]:
+    """The payments with everything that sending or asking needs."""
+    return _read(_PAYMENTS, org, ids)
+
+
+def refunds(org: UUID, ids: list[UUID]) -> list[dict[str, Any]]:
+    """The refunds with what their payments say."""
+    return _read(_REFUNDS, org, ids)
+
+
+def _read(query: str, org: UUID, ids: list[UUID]) -> list[dict[str, Any]]:
+    if not ids:
+        return []
+    with db.tenant(org):
+        found = db.select(query, [str(org), [str(row) for row in ids]])
+    for row in found:
+        if "counterparty" in row:
+            row["counterparty"] = db.decode(row["counterparty"])
+    return found

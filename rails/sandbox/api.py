@@ -1,0 +1,280 @@
+"""What the bank answers: every route, without HTTP. A handler takes a `Request` and returns a status and a body."""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import re
+import threading
+import urllib.parse
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from typing import Any
+
+from rails.sandbox import tables
+from rails.sandbox.book import Book, Order, Refusal, digest
+from rails.sandbox.faults import Fault, Faults, UnknownFault
+from rails.sandbox.secret_file import SecretFile
+
+KEY = r"[A-Za-z0-9]{1,64}"
+MOST = 2**53 - 1
+Answer = tuple[int, Any]
+
+
+class HangUp(Exception):
+    """Close the connection without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`body` is the parsed JSON object, or None; `account` is the caller's, on `/v1` only."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: dict[str, Any] | None
+    bearer: str
+    idempotency_key: str | None
+    account: str = ""
+
+
+class Bank:
+    """The bank's front desk: authenticates, applies faults, and lets the book do the rest."""
+
+    def __init__(self, book: Book, faults: Faults, secrets: SecretFile) -> None:
+        self.book, self.faults, self.secrets = book, faults, secrets
+        self.stopping = threading.Event()
+
+    def answer(self, request: Request) -> Answer:
+        """Raises `Refusal`, or `HangUp` when the connection is to be closed without an answer."""
+        if request.path.startswith("/_"):
+            return self._operate(request)
+        account = self._authenticate(request.bearer)
+        return self._serve(dataclasses.replace(request, account=account))
+
+    def _authenticate(self, bearer: str) -> str:
+        known = digest(bearer)
+        listed = self.secrets.current().owners.get(known)
+        if listed:
+            self.book.ensure_account(listed)
+        account = listed or self.book.owner(known)
+        if not account:
+            raise Refusal(401, "unauthorized", "send Authorization: Bearer <api key>")
+        return account
+
+    def _serve(self, request: Request) -> Answer:
+        for method, pattern, handler in ROUTES:
+            match = re.fullmatch(pattern, request.path)
+            if match and method == request.method:
+                return self._with_faults(request, list(match.groups()), handler)
+        raise Refusal(404, "no_such_route", f"{request.method} {request.path} is not part of this API")
+
+    def _with_faults(self, request: Request, keys: list[str], handler: Handler) -> Answer:
+        on = "write" if request.method == "PUT" else "read"
+        self._strike_before(self.faults.take("before", keys, on))
+        status, body = handler(self, request, *keys)
+        return self._strike_answer(self.faults.take("answer", keys, on), status, body)
+
+    def _strike_before(self, fault: Fault | None) -> None:
+        name = fault.fault if fault else ""
+        if fault and name in ("slow", "timeout_before"):
+            self.stopping.wait(fault.seconds)
+        if name in ("timeout_before", "disconnect_before"):
+            raise HangUp
+        if name == "unavailable":
+            raise Refusal(503, "unavailable", "the bank is not available now")
+
+    def _strike_answer(self, fault: Fault | None, status: int, body: dict[str, Any]) -> Answer:
+        name = fault.fault if fault else ""
+        if fault and name == "timeout_after":
+            self.stopping.wait(fault.seconds)
+        if name in ("timeout_after", "disconnect_after"):
+            raise HangUp
+        if name == "rubbish":
+            return status, "<html><body>It works!</body></html>"
+        return status, body | _lie(name, body)
+
+    def _operate(self, request: Request) -> Answer:
+        route = OPERATIONS.get((request.method, request.path))
+        if route is None:
+            raise Refusal(404, "no_such_route", f"{request.method} {request.path} is not part of this control plane")
+        token = self.secrets.current().control_token
+        if token and request.path != "/_health" and not hmac.compare_digest(digest(token), digest(request.bearer)):
+            raise Refusal(401, "unauthorized", "send Authorization: Bearer <control token>")
+        return route(self, request)
+
+
+def _lie(fault: str, body: dict[str, Any]) -> dict[str, Any]:
+    if fault == "wrong_amount" and "amount" in body:
+        return {"amount": body["amount"] + 1}
+    if fault == "wrong_payee" and "payee" in body:
+        return {"payee": {"key": "somebody-else@example.com"}}
+    if fault == "wrong_id" and "key" in body:
+        return {"key": "0" * 63 + "x", "id": body["id"][:-11] + "Wrong000000"}
+    return {}
+
+
+Handler = Callable[..., Answer]
+
+
+# The bank's API.
+
+
+def put_payment(bank: Bank, request: Request, key: str) -> Answer:
+    body = _object(request, {"amount", "currency", "payee", "reference", "account"})
+    if request.idempotency_key != key:
+        raise Refusal(400, "invalid_request", "the Idempotency-Key header must equal the key in the path")
+    if body["account"] != request.account:
+        raise Refusal(403, "wrong_account", "this API key belongs to another account")
+    payee = body["payee"]
+    if not isinstance(payee, dict) or not {"key"} <= set(payee) <= {"key", "name"}:
+        raise Refusal(400, "invalid_request", "payee must be {key, name?}")
+    name = None if payee.get("name") is None else _text(payee, "name", 140)
+    order = Order(_amount(body), _currency(body), _text(payee, "key", 77), name, _text(body, "reference", 140))
+    return 201, bank.book.pay(request.account, key, order)
+
+
+def get_payment(bank: Bank, request: Request, key: str) -> Answer:
+    if bank.faults.take("lookup", [key]):
+        raise Refusal(404, "not_found", "no payment with this key")
+    return 200, bank.book.payment(request.account, key)
+
+
+def put_refund(bank: Bank, request: Request, payment: str, key: str) -> Answer:
+    body = _object(request, {"amount"})
+    if request.idempotency_key not in (None, key):
+        raise Refusal(400, "invalid_request", "the Idempotency-Key header must equal the refund key in the path")
+    return 201, bank.book.refund(request.account, payment, key, _amount(body))
+
+
+def get_refund(bank: Bank, request: Request, payment: str, key: str) -> Answer:
+    if bank.faults.take("lookup", [key]):
+        raise Refusal(404, "not_found", "no refund with this key")
+    return 200, bank.book.stored_refund(request.account, payment, key)
+
+
+def get_deposit(bank: Bank, request: Request, deposit_id: str) -> Answer:
+    return 200, bank.book.stored_deposit(request.account, deposit_id)
+
+
+def get_statement(bank: Bank, request: Request) -> Answer:
+    if request.query.get("account", request.account) != request.account:
+        raise Refusal(403, "wrong_account", "this API key belongs to another account")
+    after, limit = _number(request, "after", 0, 0, MOST), _number(request, "limit", 100, 1, 1000)
+    return 200, bank.book.statement(request.account, after, limit)
+
+
+ROUTES: list[tuple[str, str, Handler]] = [
+    ("PUT", rf"/v1/payments/({KEY})", put_payment),
+    ("GET", rf"/v1/payments/({KEY})", get_payment),
+    ("PUT", rf"/v1/payments/({KEY})/refunds/({KEY})", put_refund),
+    ("GET", rf"/v1/payments/({KEY})/refunds/({KEY})", get_refund),
+    ("GET", rf"/v1/deposits/({KEY})", get_deposit),
+    ("GET", r"/v1/statement", get_statement),
+]
+
+
+# The control plane, for the people who play with the bank.
+
+
+def set_fault(bank: Bank, request: Request) -> Answer:
+    try:
+        bank.faults.add(request.body or {})
+    except UnknownFault as error:
+        raise Refusal(400, "unknown_fault", str(error)) from None
+    return 201, {"faults": bank.faults.listing()}
+
+
+def list_faults(bank: Bank, request: Request) -> Answer:
+    return 200, {"faults": bank.faults.listing()}
+
+
+def clear_faults(bank: Bank, request: Request) -> Answer:
+    bank.faults.clear()
+    return 200, {"faults": []}
+
+
+def open_account(bank: Bank, request: Request) -> Answer:
+    body = _object(request, {"account"}, {"api_key", "balance", "currency", "webhook_url", "webhook_secret"})
+    url = body.get("webhook_url")
+    if url is not None and urllib.parse.urlsplit(str(url)).scheme not in ("http", "https"):
+        raise Refusal(400, "invalid_request", "webhook_url must be an http or https URL")
+    texts = {n: _text(body, n, 2000) for n in ("api_key", "webhook_url", "webhook_secret") if body.get(n) is not None}
+    balance = body.get("balance", 0)
+    if type(balance) is not int or not 0 <= balance <= MOST:
+        raise Refusal(400, "invalid_request", "balance must be an integer of minor units, from 0 to 2^53-1")
+    currency = _currency({"currency": body.get("currency", "BRL")})
+    return 201, bank.book.open_account(_text(body, "account", 100), currency=currency, balance=balance, **texts)
+
+
+def make_deposit(bank: Bank, request: Request) -> Answer:
+    body = _object(request, {"account", "amount", "currency", "payer"}, {"reference"})
+    payer = body["payer"] if isinstance(body["payer"], dict) else {"key": body["payer"]}
+    reference = _text(body, "reference", 140) if "reference" in body else ""
+    account = _text(body, "account", 100)
+    return 201, bank.book.deposit(account, _amount(body), _currency(body), _text(payer, "key", 77), reference)
+
+
+def show_ledger(bank: Bank, request: Request) -> Answer:
+    return 200, bank.book.ledger()
+
+
+def health(bank: Bank, request: Request) -> Answer:
+    return 200, {"status": "ok"}
+
+
+OPERATIONS: dict[tuple[str, str], Callable[[Bank, Request], Answer]] = {
+    ("POST", "/_control"): set_fault,
+    ("GET", "/_control"): list_faults,
+    ("DELETE", "/_control"): clear_faults,
+    ("POST", "/_control/accounts"): open_account,
+    ("POST", "/_control/deposits"): make_deposit,
+    ("GET", "/_ledger"): show_ledger,
+    ("GET", "/_health"): health,
+}
+
+
+# Reading what a client sent.
+
+
+def _object(request: Request, needed: set[str], allowed: Set[str] = frozenset()) -> dict[str, Any]:
+    if request.body is None or not needed <= set(request.body) <= needed | allowed:
+        names = ", ".join(sorted(needed)) + "".join(f", {name}?" for name in sorted(allowed))
+        raise Refusal(400, "invalid_request", f"the body must be a JSON object of {names}")
+    return request.body
+
+
+def _amount(body: dict[str, Any]) -> int:
+    amount = body["amount"]
+    if type(amount) is not int or not 1 <= amount <= MOST:
+        raise Refusal(400, "invalid_request", "amount must be an integer of minor units, from 1 to 2^53-1")
+    return amount
+
+
+def _currency(body: dict[str, Any]) -> str:
+    currency = body["currency"]
+    if not isinstance(currency, str) or not re.fullmatch("[A-Z]{3,5}", currency):
+        raise Refusal(400, "invalid_request", "currency must be a code of 3 to 5 capital letters, such as BRL")
+    return currency
+
+
+def _text(body: dict[str, Any], name: str, longest: int) -> str:
+    text = body.get(name)
+    if not isinstance(text, str) or not 1 <= len(text) <= longest or not text.isprintable():
+        raise Refusal(400, "invalid_request", f"{name} must be a printable string of 1 to {longest} characters")
+    return text
+
+
+def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
+    text = request.query.get(name, str(default))
+    if not re.fullmatch("[0-9]{1,16}", text) or not least <= int(text) <= most:
+        raise Refusal(400, "invalid_request", f"{name} must be a number from {least} to {most}")
+    return int(text)
+
+
+def error(refusal: Refusal) -> dict[str, str]:
+    return {"code": refusal.code, "detail": refusal.detail}
+
+
+def encode(body: object) -> bytes:
+    return body.encode() if isinstance(body, str) else tables.compact(body).encode()

@@ -1,0 +1,381 @@
+"""The bank's own ledger on disk: accounts, payments, refunds, deposits, statement lines, and events to deliver.
+
+Every function that books does so in one transaction: the row, the balance, the statement line and the event to send.
+What was answered is on disk. Money is integer minor units; times are RFC 3339 UTC.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pathlib
+import secrets
+import sqlite3
+import string
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rails.sandbox import tables
+from rails.sandbox.faults import Faults
+from rails.sandbox.writer import Writer
+
+ISPB = "99999004"
+
+
+class Refusal(Exception):
+    """A request the bank does not carry out: HTTP status, stable code, and a sentence for people."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a payment is asked to be. Two orders with one key must be equal."""
+
+    amount: int
+    currency: str
+    payee: str
+    payee_name: str | None
+    reference: str
+
+
+def timestamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def digest(api_key: str) -> str:
+    return hashlib.sha256(api_key.encode()).hexdigest()
+
+
+def new_id(letter: str) -> str:
+    """An identifier in the form of Pix: letter, ISPB, `yyyyMMddHHmm` in UTC, eleven alphanumerics."""
+    tail = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(11))
+    return f"{letter}{ISPB}{datetime.now(UTC):%Y%m%d%H%M}{tail}"
+
+
+class Book:
+    def __init__(self, folder: pathlib.Path, faults: Faults) -> None:
+        self._writer = Writer(folder / "book.sqlite3", tables.SCHEMA)
+        self._faults = faults
+        rows = self._writer.read(lambda db: db.execute("SELECT account, key_digest FROM accounts").fetchall())
+        self._owners = {row["key_digest"]: row["account"] for row in rows if row["key_digest"]}
+        self._known = {row["account"] for row in rows}
+
+    def close(self) -> None:
+        self._writer.close()
+
+    # Accounts.
+
+    def owner(self, key_digest: str) -> str | None:
+        """The account that the API key with this digest belongs to."""
+        return self._owners.get(key_digest)
+
+    def ensure_account(self, account: str) -> None:
+        if account not in self._known:
+            self.open_account(account, currency="BRL", balance=0)
+
+    def open_account(
+        self,
+        account: str,
+        *,
+        currency: str,
+        balance: int,
+        api_key: str | None = None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
+    ) -> dict[str, Any]:
+        """Opens the account, or changes the key and webhook of one that exists; its balance stays then."""
+        key_digest = digest(api_key) if api_key else None
+        if key_digest and self._owners.get(key_digest, account) != account:
+            raise Refusal(409, "conflict", "this api_key belongs to another account")
+
+        def work(db: sqlite3.Connection) -> dict[str, Any]:
+            db.execute(
+                "INSERT INTO accounts (account, currency, opening, balance, key_digest, webhook_url, webhook_secret)"
+                " VALUES (:account, :currency, :balance, :balance, :key, :url, :secret) ON CONFLICT (account) DO UPDATE"
+                " SET key_digest = coalesce(:key, key_digest), webhook_url = coalesce(:url, webhook_url),"
+                " webhook_secret = coalesce(:secret, webhook_secret)",
+                {
+                    "account": account,
+                    "currency": currency,
+                    "balance": balance,
+                    "key": key_digest,
+                    "url": webhook_url,
+                    "secret": webhook_secret,
+                },
+            )
+            row = _account(db, account)
+            return {name: row[name] for name in ("account", "currency", "balance", "webhook_url")}
+
+        shown = self._writer.run(work)
+        self._known.add(account)
+        if key_digest:
+            old = [known for known, owner in self._owners.items() if owner == account and known != key_digest]
+            self._owners[key_digest] = account
+            for known in old:
+                self._owners.pop(known, None)
+        return shown
+
+    # Payments.
+
+    def pay(self, account: str, key: str, order: Order) -> dict[str, Any]:
+        """The one payment of this key: made now, or the stored one; 409 when the stored one has another body."""
+
+        def work(db: sqlite3.Connection) -> dict[str, Any]:
+            stored = _payment(db, account, key)
+            if stored is None:
+                return self._new_payment(db, account, key, order)
+            told = Order(*(stored[n] for n in ("amount", "currency", "payee", "payee_name", "reference")))
+            if told != order:
+                raise Refusal(409, "conflict", "this key was used for a payment with another body")
+            return tables.payment(stored)
+
+        return self._writer.run(work)
+
+    def _new_payment(self, db: sqlite3.Connection, account: str, key: str, order: Order) -> dict[str, Any]:
+        fault = self._faults.take("book", [key])
+        reason = "declined" if fault and fault.fault == "decline" else _shortfall(db, account, order)
+        status = "rejected" if reason else "accepted"
+        due = time.time() + fault.seconds if fault and not reason else None
+        db.execute(
+            "INSERT INTO payments (account, key, id, status, amount, currency, payee, payee_name, reference, reason,"
+            " created_at, settle_due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(account, key, new_id("E"), status, order.amount, order.currency, order.payee, order.payee_name),
+                *(order.reference, reason, timestamp(), due),
+            ),
+        )
+        if reason:
+            self._event(db, account, "payment.rejected", tables.payment(_must(_payment(db, account, key))), [key])
+        else:
+            db.execute("UPDATE accounts SET reserved = reserved + ? WHERE account = ?", (order.amount, account))
+            if due is None:
+                self._settle(db, account, key)
+        return tables.payment(_must(_payment(db, account, key)))
+
+    def _settle(self, db: sqlite3.Connection, account: str, key: str) -> None:
+        at = timestamp()
+        changed = db.execute(
+            "UPDATE payments SET status = 'settled', settled_at = ?, settle_due = NULL"
+            " WHERE account = ? AND key = ? AND status = 'accepted'",
+            (at, account, key),
+        )
+        if not changed.rowcount:
+            return
+        row = _must(_payment(db, account, key))
+        db.execute("UPDATE accounts SET reserved = reserved - ? WHERE account = ?", (row["amount"], account))
+        _line(db, account, "payment", row["id"], key, -row["amount"], row["currency"], at, row["payee"])
+        self._event(db, account, "payment.settled", tables.payment(row), [key])
+
+    def settle_due(self) -> int:
+        """Settles the accepted payments whose time has come; how many."""
+        query = "SELECT account, key FROM payments WHERE status = 'accepted' AND settle_due <= ?"
+        due = self._writer.read(lambda db: db.execute(query, (time.time(),)).fetchall())
+        for row in due:
+            self._writer.run(functools.partial(self._settle, account=row["account"], key=row["key"]))
+        return len(due)
+
+    def payment(self, account: str, key: str) -> dict[str, Any]:
+        row = self._writer.read(lambda db: _payment(db, account, key))
+        if row is None:
+            raise Refusal(404, "not_found", "no payment with this key")
+        return tables.payment(row)
+
+    # Refunds.
+
+    def refund(self, account: str, payment: str, key: str, amount: int) -> dict[str, Any]:
+        """The one refund of this key: made now, or the stored one; what was refunded never exceeds the payment."""
+
+        def work(db: sqlite3.Connection) -> dict[str, Any]:
+            stored = _refund(db, account, payment, key)
+            if stored is None:
+                return self._new_refund(db, account, payment, key, amount)
+            if stored["amount"] != amount:
+                raise Refusal(409, "conflict", "this refund key was used with another amount")
+            return tables.refund(stored)
+
+        return self._writer.run(work)
+
+    def _new_refund(self, db: sqlite3.Connection, account: str, payment: str, key: str, amount: int) -> dict[str, Any]:
+        paid = _payment(db, account, payment)
+        if paid is None:
+            raise Refusal(404, "payment_not_found", "no payment with this key")
+        if paid["status"] != "settled":
+            raise Refusal(422, "payment_not_settled", f"the payment is {paid['status']}: only a settled one is refunded")
+        fault = self._faults.take("book", [key, payment])
+        reason = "declined" if fault and fault.fault == "decline" else _excess(db, paid, amount)
+        at, refund_id, currency = timestamp(), new_id("D"), paid["currency"]
+        db.execute(
+            "INSERT INTO refunds (account, payment, key, id, status, amount, currency, reason, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (account, payment, key, refund_id, "rejected" if reason else "settled", amount, currency, reason, at),
+        )
+        made = tables.refund(_must(_refund(db, account, payment, key)))
+        if not reason:
+            _line(db, account, "refund", refund_id, key, amount, currency, at, paid["payee"])
+            self._event(db, account, "refund.settled", made, [key, payment])
+        return made
+
+    def stored_refund(self, account: str, payment: str, key: str) -> dict[str, Any]:
+        row = self._writer.read(lambda db: _refund(db, account, payment, key))
+        if row is None:
+            raise Refusal(404, "not_found", "no refund with this key")
+        return tables.refund(row)
+
+    # Incoming money and statements.
+
+    def deposit(self, account: str, amount: int, currency: str, payer: str, reference: str) -> dict[str, Any]:
+        """Credits the account; raises 422 when the account keeps another currency."""
+
+        def work(db: sqlite3.Connection) -> dict[str, Any]:
+            if _account(db, account)["currency"] != currency:
+                raise Refusal(422, "currency_mismatch", f"the account does not keep {currency}")
+            at, deposit_id = timestamp(), new_id("E")
+            db.execute(
+                "INSERT INTO deposits VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (deposit_id, account, amount, currency, payer, reference, at),
+            )
+            _line(db, account, "deposit", deposit_id, None, amount, currency, at, payer)
+            row = db.execute("SELECT * FROM deposits WHERE id = ?", (deposit_id,)).fetchone()
+            self._event(db, account, "deposit.received", tables.deposit(row), [deposit_id])
+            return tables.deposit(row)
+
+        return self._writer.run(work)
+
+    def stored_deposit(self, account: str, deposit_id: str) -> dict[str, Any]:
+        query = "SELECT * FROM deposits WHERE id = ? AND account = ?"
+        row = self._writer.read(lambda db: db.execute(query, (deposit_id, account)).fetchone())
+        if row is None:
+            raise Refusal(404, "not_found", "no deposit with this id")
+        return tables.deposit(row)
+
+    def statement(self, account: str, after: int, limit: int) -> dict[str, Any]:
+        """Lines after line `after`, the balance before the first and after the last, and whether these were all."""
+
+        def work(db: sqlite3.Connection) -> dict[str, Any]:
+            query = "SELECT * FROM lines WHERE account = ? AND line > ? ORDER BY line LIMIT ?"
+            rows = db.execute(query, (account, after, limit + 1)).fetchall()
+            shown = rows[:limit]
+            before = "SELECT balance FROM lines WHERE account = ? AND line <= ? ORDER BY line DESC LIMIT 1"
+            last = db.execute(before, (account, after)).fetchone()
+            opening = last["balance"] if last else _account(db, account)["opening"]
+            return {
+                "account": account,
+                "opening": opening,
+                "lines": [tables.line(row) for row in shown],
+                "closing": shown[-1]["balance"] if shown else opening,
+                "complete": len(rows) <= limit,
+            }
+
+        return self._writer.read(work)
+
+    def ledger(self) -> dict[str, Any]:
+        return self._writer.run(tables.ledger)
+
+    # The request log and the outbox.
+
+    def note_request(self, method: str, path: str, idempotency_key: str | None) -> str:
+        """Notes that a request arrived; the note is written with the next batch."""
+        note = uuid.uuid4().hex
+        row = (note, timestamp(), method, path, idempotency_key)
+        insert = "INSERT INTO requests (id, at, method, path, idempotency_key) VALUES (?, ?, ?, ?, ?)"
+        self._writer.later(lambda db: db.execute(insert, row))
+        return note
+
+    def note_status(self, note: str, status: int) -> None:
+        self._writer.later(lambda db: db.execute("UPDATE requests SET status = ? WHERE id = ?", (status, note)))
+
+    def _event(self, db: sqlite3.Connection, account: str, kind: str, data: dict[str, Any], keys: list[str]) -> None:
+        fault = self._faults.take("webhook", keys)
+        name = fault.fault if fault else ""
+        body = tables.compact({"type": kind, "timestamp": timestamp(), "account": account, "data": data})
+        delay = fault.seconds if fault and name in ("webhook_late", "webhook_out_of_order") else 0.0
+        row = (f"msg_{uuid.uuid4().hex}", account, kind, body, time.time() + delay, name == "webhook_out_of_order")
+        for _ in range(2 if name == "webhook_twice" else 1):
+            db.execute("INSERT INTO outbox (id, account, type, body, due, held) VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def due_events(self, limit: int, most_attempts: int, default_url: str | None) -> list[sqlite3.Row]:
+        """Events to deliver now, oldest first, with the address and the secret of their account."""
+        query = (
+            "SELECT seq, outbox.id, outbox.account, body, attempts, coalesce(webhook_url, ?) AS url, webhook_secret"
+            " FROM outbox JOIN accounts USING (account)"
+            " WHERE delivered_at IS NULL AND due <= ? AND attempts < ? AND url IS NOT NULL ORDER BY due, seq LIMIT ?"
+        )
+        values = (default_url, time.time(), most_attempts, limit)
+        return self._writer.read(lambda db: db.execute(query, values).fetchall())
+
+    def event_delivered(self, seq: int, account: str) -> None:
+        """Marks the event delivered, and lets go those that were held back to arrive after it."""
+
+        def work(db: sqlite3.Connection) -> None:
+            sent = "UPDATE outbox SET delivered_at = ?, attempts = attempts + 1 WHERE seq = ?"
+            db.execute(sent, (timestamp(), seq))
+            freed = "UPDATE outbox SET due = ?, held = 0 WHERE account = ? AND held = 1 AND seq < ?"
+            db.execute(freed, (time.time(), account, seq))
+
+        self._writer.run(work)
+
+    def event_failed(self, seq: int, retry_in: float) -> None:
+        query = "UPDATE outbox SET attempts = attempts + 1, due = ? WHERE seq = ?"
+        self._writer.run(lambda db: db.execute(query, (time.time() + retry_in, seq)) and None)
+
+
+def _must(row: sqlite3.Row | None) -> sqlite3.Row:
+    assert row is not None
+    return row
+
+
+def _account(db: sqlite3.Connection, account: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = db.execute("SELECT * FROM accounts WHERE account = ?", (account,)).fetchone()
+    if row is None:
+        raise Refusal(404, "not_found", "no such account")
+    return row
+
+
+def _payment(db: sqlite3.Connection, account: str, key: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = db.execute("SELECT * FROM payments WHERE account = ? AND key = ?", (account, key)).fetchone()
+    return row
+
+
+def _refund(db: sqlite3.Connection, account: str, payment: str, key: str) -> sqlite3.Row | None:
+    query = "SELECT * FROM refunds WHERE account = ? AND payment = ? AND key = ?"
+    row: sqlite3.Row | None = db.execute(query, (account, payment, key)).fetchone()
+    return row
+
+
+def _shortfall(db: sqlite3.Connection, account: str, order: Order) -> str | None:
+    holder = _account(db, account)
+    if holder["currency"] != order.currency:
+        return "currency_mismatch"
+    return "insufficient_funds" if holder["balance"] - holder["reserved"] < order.amount else None
+
+
+def _excess(db: sqlite3.Connection, paid: sqlite3.Row, amount: int) -> str | None:
+    query = "SELECT coalesce(sum(amount), 0) FROM refunds WHERE account = ? AND payment = ? AND status = 'settled'"
+    refunded: int = db.execute(query, (paid["account"], paid["key"])).fetchone()[0]
+    return "amount_exceeds_payment" if refunded + amount > paid["amount"] else None
+
+
+def _line(
+    db: sqlite3.Connection,
+    account: str,
+    kind: str,
+    row_id: str,
+    key: str | None,
+    amount: int,
+    currency: str,
+    at: str,
+    party: str,
+) -> None:
+    db.execute("UPDATE accounts SET balance = balance + ? WHERE account = ?", (amount, account))
+    db.execute(
+        "INSERT INTO lines (account, line, kind, id, key, amount, balance, currency, at, party) SELECT ?, 1 + coalesce("
+        "(SELECT max(line) FROM lines WHERE account = ?), 0), ?, ?, ?, ?, balance, ?, ?, ? FROM accounts"
+        " WHERE account = ?",
+        (account, account, kind, row_id, key, amount, currency, at, party, account),
+    )

@@ -1,0 +1,115 @@
+"""The tables of the bank's book, and how a row is shown to a client."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS accounts (
+    account TEXT PRIMARY KEY, currency TEXT NOT NULL, opening INTEGER NOT NULL,
+    balance INTEGER NOT NULL, reserved INTEGER NOT NULL DEFAULT 0 CHECK (reserved BETWEEN 0 AND balance),
+    key_digest TEXT UNIQUE, webhook_url TEXT, webhook_secret TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS payments (
+    account TEXT NOT NULL REFERENCES accounts, key TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL CHECK (status IN ('accepted', 'settled', 'rejected')),
+    amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL,
+    payee TEXT NOT NULL, payee_name TEXT, reference TEXT NOT NULL, reason TEXT,
+    created_at TEXT NOT NULL, settle_due REAL, settled_at TEXT,
+    PRIMARY KEY (account, key)
+) STRICT;
+CREATE INDEX IF NOT EXISTS payments_due ON payments (settle_due) WHERE status = 'accepted';
+CREATE TABLE IF NOT EXISTS refunds (
+    account TEXT NOT NULL, payment TEXT NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL CHECK (status IN ('settled', 'rejected')),
+    amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL, reason TEXT, created_at TEXT NOT NULL,
+    PRIMARY KEY (account, payment, key), FOREIGN KEY (account, payment) REFERENCES payments (account, key)
+) STRICT;
+CREATE TABLE IF NOT EXISTS deposits (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES accounts, amount INTEGER NOT NULL CHECK (amount > 0),
+    currency TEXT NOT NULL, payer TEXT NOT NULL, reference TEXT NOT NULL, created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS lines (
+    account TEXT NOT NULL REFERENCES accounts, line INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('payment', 'refund', 'deposit')), id TEXT NOT NULL UNIQUE, key TEXT,
+    amount INTEGER NOT NULL, balance INTEGER NOT NULL, currency TEXT NOT NULL, at TEXT NOT NULL, party TEXT NOT NULL,
+    PRIMARY KEY (account, line)
+) STRICT;
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL, account TEXT NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL,
+    due REAL NOT NULL, held INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, delivered_at TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due) WHERE delivered_at IS NULL;
+CREATE TABLE IF NOT EXISTS requests (
+    id TEXT PRIMARY KEY, at TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
+    idempotency_key TEXT, status INTEGER
+) STRICT;
+"""
+
+
+def payment(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "key": row["key"],
+        "status": row["status"],
+        "amount": row["amount"],
+        "currency": row["currency"],
+        "payee": {"key": row["payee"]},
+        "reference": row["reference"],
+        "settled_at": row["settled_at"],
+        "reason": row["reason"],
+    }
+
+
+def refund(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "key": row["key"],
+        "payment": row["payment"],
+        "status": row["status"],
+        "amount": row["amount"],
+        "currency": row["currency"],
+        "at": row["created_at"],
+        "reason": row["reason"],
+    }
+
+
+def deposit(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "account": row["account"],
+        "status": "settled",
+        "amount": row["amount"],
+        "currency": row["currency"],
+        "payer": {"key": row["payer"]},
+        "reference": row["reference"],
+        "at": row["created_at"],
+    }
+
+
+def line(row: sqlite3.Row) -> dict[str, Any]:
+    shown = {name: row[name] for name in ("line", "kind", "id", "key", "amount", "currency", "at")}
+    return shown | {"payer" if row["kind"] == "deposit" else "payee": {"key": row["party"]}}
+
+
+def ledger(db: sqlite3.Connection) -> dict[str, Any]:
+    """Everything that was booked, by account, in the order it was booked."""
+
+    def rows(query: str) -> list[sqlite3.Row]:
+        return db.execute(query).fetchall()
+
+    return {
+        "payments": [payment(r) | {"account": r["account"]} for r in rows("SELECT * FROM payments ORDER BY rowid")],
+        "refunds": [refund(r) | {"account": r["account"]} for r in rows("SELECT * FROM refunds ORDER BY rowid")],
+        "deposits": [deposit(r) for r in rows("SELECT * FROM deposits ORDER BY rowid")],
+        "requests": [dict(r) for r in rows("SELECT at, method, path, idempotency_key, status FROM requests ORDER BY rowid")],
+        "webhooks": [dict(r) for r in rows("SELECT id, account, type, attempts, delivered_at FROM outbox ORDER BY seq")],
+        "balances": {r["account"]: r["balance"] for r in rows("SELECT account, balance FROM accounts")},
+    }
+
+
+def compact(value: object) -> str:
+    """JSON without spaces, non-ASCII left as it is."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,253 @@
+"""Payments and refunds as the API reads and shows them. Amounts are minor units."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from codespar.lib import clock, ids, sdjwt
+from codespar.lib.errors import CodesparError, Invalid
+from codespar.rest import fields
+from codespar.rest.openapi import Problem
+from ledger.serializers import ReceiptOut
+from mandates.decision import Ask, Decision
+from rails.actions.payments import Texts
+from rails.models import Payment, Refund
+from wallets.serializers import MoneyOut
+
+CLAIMS = ("name", "country", "category", "account")
+
+
+class CounterpartyClaims(fields.Strict):
+    """Whatever is said of a counterparty must equal the registry."""
+
+    id = fields.Id("ctp")
+    name = fields.Text(longest=140, required=False)
+    country = fields.Text(longest=10, required=False)
+    category = fields.Text(longest=64, required=False)
+    account = fields.Text(longest=140, required=False)
+
+
+_CTP = {"type": "string", "pattern": "^ctp_[0-9a-f]{32}$"}
+_CLAIM = {"type": "string", "minLength": 1}
+_COUNTERPARTY = {
+    "oneOf": [
+        _CTP,
+        {"type": "object", "properties": {"id": _CTP, **dict.fromkeys(CLAIMS, _CLAIM)}, "required": ["id"], "additionalProperties": False},
+    ]
+}
+
+
+@extend_schema_field(_COUNTERPARTY)
+class CounterpartyField(serializers.Field[Any, Any, Any, Any]):
+    """`ctp_…`, or an object with the id and what the agent believes about it."""
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        claims = CounterpartyClaims(data={"id": data} if isinstance(data, str) else data)
+        claims.is_valid(raise_exception=True)
+        return dict(claims.validated_data)
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+def _mandate(value: object) -> tuple[str, str | None]:
+    """(wire id, proof): an id alone, or the id inside a credential or presentation, which the decision will verify."""
+    if isinstance(value, str) and value.startswith("mnd_"):
+        ids.parse(value, "mnd")
+        return value, None
+    if not isinstance(value, str) or not 1 <= len(value) <= sdjwt.LONGEST * 2:
+        raise Invalid("The mandate is its id (mnd_…), its credential, or a presentation of it.")
+    try:
+        # Only to know which mandate it claims to be: an unsigned one is refused by the decision, and recorded.
+        named = sdjwt.read(sdjwt.decode(value.split(".")[1]))["jti"]
+    except (CodesparError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise Invalid("This is neither a mandate's id nor a readable credential or presentation.") from error
+    ids.parse(named, "mnd")
+    return named, value
+
+
+class PaymentIn(fields.Strict):
+    """`memo` and `context` are texts of the agent's: kept, never trusted."""
+
+    mandate = fields.Read(_mandate, schema={"type": "string", "minLength": 1})
+    amount = fields.Money()
+    counterparty = CounterpartyField()
+    purpose = fields.Slug()
+    rail = fields.Slug(required=False)
+    memo = fields.Text(longest=2000, required=False)
+    reference = fields.Text(longest=140, required=False)
+    context = fields.Object(required=False)  # type: ignore[assignment]  # a member that DRF also uses as a name
+
+
+class RefundIn(fields.Strict):
+    """Without `amount` everything that is left goes back."""
+
+    amount = fields.Money(required=False)
+
+
+class DenyIn(fields.Strict):
+    reason = fields.Text(longest=2000)
+
+
+class DecisionOut(serializers.Serializer[Any]):
+    """`outcome` is allow, approval or deny; `layer` and `code` say who decided so."""
+
+    id = serializers.CharField(allow_null=True)
+    outcome = serializers.CharField()
+    layer = serializers.CharField(allow_null=True)
+    code = serializers.CharField(allow_null=True)
+    reasons = serializers.ListField(child=serializers.DictField())
+    policies = serializers.ListField(child=serializers.DictField())
+
+
+class DryRunOut(DecisionOut):
+    detail = serializers.CharField(allow_null=True)
+    remaining = serializers.ListField(child=serializers.DictField())
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+
+
+class RefundOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    payment = serializers.CharField()
+    amount = MoneyOut()
+    status = serializers.CharField()
+    code = serializers.CharField(allow_null=True)
+    provider_id = serializers.CharField(allow_null=True)
+    created_at = serializers.CharField()
+
+
+class PaymentOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    status = serializers.CharField()
+    code = serializers.CharField(allow_null=True)
+    project = serializers.CharField()
+    agent = serializers.CharField()
+    mandate = serializers.CharField(allow_null=True)
+    wallet = serializers.CharField(allow_null=True)
+    counterparty = serializers.CharField(allow_null=True)
+    account = serializers.CharField(allow_null=True)
+    amount = MoneyOut()
+    purpose = serializers.CharField()
+    rail = serializers.CharField()
+    provider_id = serializers.CharField(allow_null=True)
+    memo = serializers.CharField(allow_null=True)
+    reference = serializers.CharField(allow_null=True)
+    captured = MoneyOut()
+    refunded = MoneyOut()
+    refunding = MoneyOut()
+    refunds = RefundOut(many=True)
+    approval = serializers.DictField(allow_null=True)
+    decision = DecisionOut()
+    receipt = ReceiptOut()
+    submit_by = serializers.CharField()
+    created_at = serializers.CharField()
+    updated_at = serializers.CharField()
+
+
+class DeniedOut(Problem):
+    """A denial is a stored payment and a problem document at once. A refusal at the door has no payment."""
+
+    payment = PaymentOut(required=False)
+    revocation_receipt = serializers.CharField(required=False)
+
+
+def ask(body: Mapping[str, Any]) -> Ask:
+    """The checked body as what is decided on."""
+    mandate, proof = body["mandate"]
+    payee = body["counterparty"]
+    return Ask(
+        mandate=mandate,
+        counterparty=payee["id"],
+        amount=body["amount"]["amount"],
+        currency=body["amount"]["currency"],
+        purpose=body["purpose"],
+        rail=body.get("rail"),
+        proof=proof,
+        claims={name: payee[name] for name in CLAIMS if name in payee},
+    )
+
+
+def texts(body: Mapping[str, Any]) -> Texts:
+    """The checked body's texts."""
+    return Texts(body.get("memo"), body.get("reference"), body.get("context"))
+
+
+def dry_run(decision: Decision, livemode: bool) -> dict[str, Any]:
+    return {
+        "object": "dry_run",
+        "livemode": livemode,
+        "id": None,
+        "outcome": decision.outcome,
+        "layer": decision.layer,
+        "code": decision.code,
+        "detail": decision.detail,
+        "reasons": list(decision.reasons),
+        "policies": list(decision.policies),
+        "remaining": list(decision.remaining),
+    }
+
+
+def payment(row: Payment, about: Mapping[str, Any]) -> dict[str, Any]:
+    """`about` is what `rails.queries` read beside the row."""
+
+    def money(amount: int) -> dict[str, Any]:
+        return {"amount": amount, "currency": row.currency}
+
+    decision = about["decision"]
+    return {
+        "id": ids.wire("pay", row.id),
+        "object": "payment",
+        "livemode": row.livemode,
+        "status": row.status,
+        "code": row.code,
+        "project": ids.wire("prj", row.project_id),
+        "agent": ids.wire("agt", row.agent_id),
+        "mandate": row.mandate_id and ids.wire("mnd", row.mandate_id),
+        "wallet": row.wallet_id and ids.wire("wal", row.wallet_id),
+        "counterparty": row.counterparty_id and ids.wire("ctp", row.counterparty_id),
+        "account": row.account_id,
+        "amount": money(row.amount),
+        "purpose": row.purpose,
+        "rail": row.rail,
+        "provider_id": row.provider_id,
+        "memo": about["texts"].get(row.memo),
+        "reference": about["texts"].get(row.reference),
+        "captured": money(row.captured),
+        "refunded": money(row.refunded),
+        "refunding": money(row.refunding),
+        "refunds": [refund(one, row) for one in about["refunds"]],
+        "approval": about["approval"],
+        "decision": {
+            "id": ids.wire("dec", decision.id),
+            "outcome": decision.outcome,
+            "layer": decision.layer,
+            "code": decision.code,
+            "reasons": decision.reasons,
+            "policies": decision.policies,
+        },
+        "receipt": about["receipt"],
+        "submit_by": clock.stamp(row.submit_by),
+        "created_at": clock.stamp(row.created_at),
+        "updated_at": clock.stamp(row.updated_at),
+    }
+
+
+def refund(row: Refund, of: Payment) -> dict[str, Any]:
+    return {
+        "id": ids.wire("ref", row.id),
+        "object": "refund",
+        "livemode": of.livemode,
+        "payment": ids.wire("pay", of.id),
+        "amount": {"amount": row.amount, "currency": of.currency},
+        "status": row.status,
+        "code": row.code,
+        "provider_id": row.provider_id,
+        "created_at": clock.stamp(row.created_at),
+    }

@@ -1,0 +1,19 @@
+"""Addresses of payments: what agents ask for, what people decide, where rails send notices."""
+
+from django.urls import path
+
+from rails import views
+
+agents = [
+    path("v1/payments", views.Payments.as_view()),
+    path("v1/payments/<str:payment>", views.PaymentDetail.as_view()),
+    path("v1/payments/<str:payment>/cancel", views.PaymentCancel.as_view()),
+]
+people = [
+    path("v1/payments", views.ReadPayments.as_view()),
+    *agents[1:],
+    path("v1/payments/<str:payment>/refund", views.PaymentRefund.as_view()),
+    path("v1/payments/<str:payment>/approve", views.PaymentApprove.as_view()),
+    path("v1/payments/<str:payment>/deny", views.PaymentDeny.as_view()),
+]
+notices = [path("webhooks/<str:rail>/<str:mode>/<str:org>", views.Webhook.as_view())]

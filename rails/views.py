@@ -1,0 +1,193 @@
+"""Payments over REST: parse, one action, render."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from codespar.identity import acting
+from codespar.identity.authentication import principal
+from codespar.lib import clock, pages
+from codespar.lib.errors import Conflict, Invalid, NotFound
+from codespar.rest import answers, fields
+from codespar.rest.openapi import IDEMPOTENCY_KEY, PAGE, PREFER, listed
+from codespar.rest.problem import CONTENT_TYPE
+from rails import answering, queries, serializers, webhooks
+from rails.actions import payments, refunds, votes
+from rails.models import Payment, Refund
+
+_DRY = OpenApiParameter("dry_run", {"type": "boolean", "default": False}, OpenApiParameter.QUERY)
+_DENIED = (403, CONTENT_TYPE)
+_PAID = {200: serializers.DryRunOut, 201: serializers.PaymentOut, 202: serializers.PaymentOut, _DENIED: serializers.DeniedOut}
+
+
+class ReadPayments(APIView):
+    """An agent sees its own payments; people see all of the token's mode."""
+
+    scopes = {"GET": "payments:read"}
+
+    @extend_schema(operation_id="payments_list", parameters=PAGE, responses={200: listed(serializers.PaymentOut)})
+    def get(self, request: Request) -> Response:
+        org = principal(request).org
+        return answers.listing(request, Payment, "pay", lambda rows: queries.payments(org, rows), **own(request))
+
+
+class Payments(ReadPayments):
+    scopes = {"GET": "payments:read", "POST": "payments:write"}
+
+    @extend_schema(
+        operation_id="payments_create", request=serializers.PaymentIn, responses=_PAID, parameters=[IDEMPOTENCY_KEY, PREFER, _DRY]
+    )
+    def post(self, request: Request) -> HttpResponse:
+        caller = principal(request)
+        if _dry(request):
+            ask = serializers.ask(fields.read(serializers.PaymentIn, request))
+            return Response(serializers.dry_run(payments.dry_run(caller, ask=ask), caller.livemode))
+        key = answers.key(request, "payment")
+        body = fields.read(serializers.PaymentIn, request)
+        paid = payments.pay(caller, ask=serializers.ask(body), texts=serializers.texts(body), idempotency=key)
+        at_once = "respond-async" in request.headers.get("Prefer", "")
+        return answering.answer(request._request, caller, paid, key, at_once=at_once).response()
+
+
+class PaymentDetail(APIView):
+    scopes = {"GET": "payments:read"}
+
+    @extend_schema(operation_id="payments_get", responses={200: serializers.PaymentOut})
+    def get(self, request: Request, payment: str) -> Response:
+        return Response(queries.payment(principal(request).org, _payment(request, payment).id))
+
+
+class PaymentCancel(APIView):
+    """Only what has not left can be canceled; what has left is refunded."""
+
+    scopes = {"POST": "payments:cancel"}
+
+    @extend_schema(operation_id="payments_cancel", request=None, responses={200: serializers.PaymentOut})
+    def post(self, request: Request, payment: str) -> Response:
+        row = _to_change(request, payment, "payments_cancel")
+        if row.status not in ("requires_approval", "authorized"):
+            raise Conflict(f"The payment is {row.status}: only what has not left can be canceled.")
+        caller = principal(request)
+        payments.cancel(caller, payment=row.id, state=row.status, project=f"prj_{row.project_id.hex}")
+        return Response(queries.payment(caller.org, row.id))
+
+
+class PaymentRefund(APIView):
+    scopes = {"POST": "payments:refund"}
+
+    @extend_schema(
+        operation_id="payments_refund", request=serializers.RefundIn, responses={201: serializers.RefundOut}, parameters=[IDEMPOTENCY_KEY]
+    )
+    def post(self, request: Request, payment: str) -> HttpResponse:
+        key, row = answers.key(request, "refund"), _to_change(request, payment, "payments_refund")
+        amount = _refund_amount(fields.read(serializers.RefundIn, request), row)
+        caller = principal(request)
+        act = lambda: refunds.request(caller, payment=row.id, amount=amount, idempotency=key)  # noqa: E731
+        return answers.once(request, key, act, lambda made: (201, _refund(row, made)))
+
+
+class PaymentApprove(APIView):
+    """Finance says yes: the payment is decided again, now."""
+
+    scopes = {"POST": "payments:approve"}
+
+    @extend_schema(
+        operation_id="payments_approve",
+        request=None,
+        responses={200: serializers.PaymentOut, _DENIED: serializers.DeniedOut},
+        parameters=[IDEMPOTENCY_KEY],
+    )
+    def post(self, request: Request, payment: str) -> HttpResponse:
+        key, row, caller = answers.key(request, "vote"), _to_change(request, payment, "payments_approve"), principal(request)
+        approval = queries.approval_of(caller.org, row.id)
+        act = lambda: votes.approve(caller, payment=row, approval=_needed(approval), idempotency=key) or None  # noqa: E731
+        return answers.once(request, key, act, lambda made: _voted(request, made))
+
+
+class PaymentDeny(APIView):
+    """Finance says no, for ever."""
+
+    scopes = {"POST": "payments:approve"}
+
+    @extend_schema(
+        operation_id="payments_deny", request=serializers.DenyIn, responses={200: serializers.PaymentOut}, parameters=[IDEMPOTENCY_KEY]
+    )
+    def post(self, request: Request, payment: str) -> HttpResponse:
+        key, row, caller = answers.key(request, "vote"), _to_change(request, payment, "payments_deny"), principal(request)
+        reason, approval = fields.read(serializers.DenyIn, request)["reason"], queries.approval_of(caller.org, row.id)
+        act = lambda: votes.deny(caller, payment=row, approval=_needed(approval), reason=reason, idempotency=key) or None  # noqa: E731
+        return answers.once(request, key, act, lambda made: (200, queries.payment(caller.org, _payment(request, made).id)))
+
+
+@extend_schema(exclude=True)
+class Webhook(APIView):
+    """Where rails send notices: stored raw and answered at once. The address carries the tenant; nothing in it is believed."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    def post(self, request: Request, rail: str, mode: str, org: str) -> HttpResponse:
+        body = request._request.body
+        if len(body) > webhooks.LARGEST or mode not in ("test", "live"):
+            raise Invalid(f"A notice has at most {webhooks.LARGEST} bytes, and its address says test or live.")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        found = pages.path_id(org, "org", "organisation")
+        webhooks.store(org=found, rail=rail, livemode=mode == "live", headers=headers, body=body)
+        return HttpResponse(status=204)
+
+
+def own(request: Request) -> dict[str, Any]:
+    """Which payments this caller sees."""
+    caller = principal(request)
+    return {"livemode": caller.livemode, **({"agent_id": caller.agent} if caller.agent else {})}
+
+
+def _dry(request: Request) -> bool:
+    text = request.query_params.get("dry_run", "false")
+    if text not in ("true", "false"):
+        raise Invalid("dry_run is true or false.")
+    return text == "true"
+
+
+def _payment(request: Request, text: str) -> Payment:
+    found: Payment = pages.one(Payment, principal(request).org, pages.path_id(text, "pay", "payment"), "payment", **own(request))
+    return found
+
+
+def _to_change(request: Request, text: str, operation: str) -> Payment:
+    """A payment that somebody wants to change. Reaching for one that is not there for them is written down."""
+    try:
+        return _payment(request, text)
+    except NotFound:
+        acting.refused(principal(request), operation=operation, target=text[:80], now=clock.now())
+        raise
+
+
+def _refund(row: Payment, made: str) -> dict[str, Any]:
+    return serializers.refund(pages.one(Refund, row.org_id, pages.path_id(made, "ref", "refund"), "refund"), row)
+
+
+def _refund_amount(body: dict[str, Any], row: Payment) -> int:
+    if "amount" not in body:
+        return max(1, row.captured - row.refunded - row.refunding)
+    if body["amount"]["currency"] != row.currency:
+        raise Invalid(f"The payment was made in {row.currency}.", pointer="/amount/currency")
+    return int(body["amount"]["amount"])
+
+
+def _needed(approval: str | None) -> str:
+    if approval is None:
+        raise Conflict("This payment does not wait for a person.")
+    return approval
+
+
+def _voted(request: Request, made: str) -> tuple[int, Any]:
+    caller = principal(request)
+    shown = queries.payment(caller.org, pages.path_id(made, "pay", "payment"))
+    if shown["status"] == "denied":
+        return 403, answering.denied(request._request, caller.org, shown)
+    return 200, shown
