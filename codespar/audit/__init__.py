@@ -1,0 +1,1 @@
+"""Can you prove it: verification across all apps."""

@@ -1,0 +1,139 @@
+"""The sealer: a signed checkpoint for every chain that grew, in the database and outside it. Off the payment path; safe to run twice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.conf import settings
+from django.db import connection
+
+from codespar.audit import chain, checkpoints
+from codespar.lib import db, ids
+from codespar.lib.errors import CodesparError, Unavailable
+from codespar.vault import keys
+from ledger import notes, records
+from ledger.merkle import Frontier
+
+_log = structlog.get_logger(__name__)
+_AT_ONCE = 2000
+# The newest size whose file this process has seen, so that looking for lost files costs no query.
+_kept: dict[UUID, int] = {}
+
+
+class NotSealed(CodesparError):
+    """The chain, or its last checkpoint, is not what it was when it was sealed: nothing is signed over that."""
+
+    code = "not_sealed"
+
+
+def seal_due() -> int:
+    """Seal every chain that grew since its last checkpoint, and write files that are missing. Returns how many checkpoints were made.
+
+    One organisation's trouble is logged and does not stop the others. A crash between the row and the file leaves a row whose file
+    the next run writes.
+    """
+    made = 0
+    for org, _, _ in db.rows("chains_to_seal"):
+        made += _guarded(seal, org)
+    for (org,) in db.rows("org_ids"):
+        _guarded(restore, org)
+    return made
+
+
+def seal(org: UUID) -> bool:
+    """Seal one chain as it is now. Returns False when another sealer was first, or nothing is new. Raises `NotSealed`, `OSError`."""
+    signer = keys.ledger_signer(org)
+    key = _public_key(org, signer.kid)
+    with db.tenant(org):
+        last = _last(org, key)
+        tree = last.extend(_new_hashes(org, last.size))
+    if tree.size == last.size:
+        return False
+    note = checkpoints.make(deployment=settings.CONFIG.deployment, org=org, tree=tree, signer=signer, public_key=key)
+    if not db.call("checkpoint_add", org, tree.size, tree.root(), tree.to_list(), note):
+        return False
+    _write(org, tree.size, note)
+    return True
+
+
+def restore(org: UUID) -> bool:
+    """Write the files of checkpoints that are in the database only. Returns whether there were any."""
+    folder = _folder()
+    known = _kept.get(org)
+    if known is not None and checkpoints.path(folder=folder, org=org, size=known).exists():
+        return False
+    there = set(checkpoints.sizes(folder=folder, org=org))
+    query = "SELECT size FROM ledger_checkpoints WHERE org_id = %s ORDER BY size"
+    with db.tenant(org):
+        rows = db.select(query, [str(org)])
+        missing = [row["size"] for row in rows if row["size"] not in there]
+    for size in missing:
+        with db.tenant(org):
+            note = db.select("SELECT note FROM ledger_checkpoints WHERE org_id = %s AND size = %s", [str(org), size])[0]["note"]
+        _write(org, size, note)
+    if rows:
+        _kept[org] = rows[-1]["size"]
+    return bool(missing)
+
+
+def _guarded(action: Any, org: UUID) -> bool:
+    try:
+        return bool(action(org))
+    except (CodesparError, OSError) as error:
+        _log.error("not sealed", org=ids.wire("org", org), code=getattr(error, "code", "io"), reason=str(error))
+        return False
+
+
+def _write(org: UUID, size: int, note: str) -> None:
+    checkpoints.write(folder=_folder(), org=org, size=size, note=note)
+    _kept[org] = max(size, _kept.get(org, 0))
+
+
+def _last(org: UUID, key: Ed25519PublicKey) -> Frontier:
+    """The tree of the last checkpoint. Raises `NotSealed` unless it is the one that was signed, and the one that is kept outside."""
+    query = "SELECT size, frontier, note FROM ledger_checkpoints WHERE org_id = %s ORDER BY size DESC LIMIT 1"
+    rows = db.select(query, [str(org)])
+    if not rows:
+        return Frontier()
+    name = checkpoints.origin(deployment=settings.CONFIG.deployment, org=org)
+    try:
+        tree = Frontier.from_list(rows[0]["frontier"], size=rows[0]["size"])
+        said = notes.parse_checkpoint(notes.verify(note=rows[0]["note"], name=name, public_key=key))
+    except (ValueError, notes.NoteInvalid) as error:
+        raise NotSealed("The last checkpoint in the database is damaged. Verify the chain.") from error
+    outside = checkpoints.path(folder=_folder(), org=org, size=tree.size)
+    if said != notes.Checkpoint(name, tree.size, tree.root()) or (outside.exists() and outside.read_text("utf-8") != rows[0]["note"]):
+        raise NotSealed("The last checkpoint in the database is not the one that was made. Verify the chain.")
+    return tree
+
+
+def _new_hashes(org: UUID, sealed: int) -> Iterator[bytes]:
+    """The hashes of the entries after `sealed`, each computed from its leaf and tied to the one before."""
+    prev = records.genesis(org) if sealed == 0 else None
+    expected = max(sealed, 1)
+    with connection.chunked_cursor() as cursor:
+        cursor.execute("SELECT seq, prev, hash, leaf FROM ledger_entries WHERE org_id = %s AND seq >= %s ORDER BY seq", [str(org), sealed])
+        while rows := cursor.fetchmany(_AT_ONCE):
+            for found, before, stored, leaf in rows:
+                digest = records.leaf_hash(bytes(leaf))
+                if digest != bytes(stored) or (prev is not None and bytes(before) != prev):
+                    raise NotSealed(f"Entry {found} is not what it was, or does not follow the one before it. Verify the chain.")
+                if found != expected:
+                    raise NotSealed(f"Entry {expected} is missing. Verify the chain.")
+                prev, expected = digest, found + 1
+                if found > sealed:
+                    yield digest
+
+
+def _public_key(org: UUID, kid: str) -> Ed25519PublicKey:
+    for key in keys.public_keys(org):
+        if key["kid"] == kid:
+            return chain.public_key(key["jwk"])
+    raise Unavailable("The organisation has no current ledger key.")
+
+
+def _folder() -> Path:
+    return Path(settings.CONFIG.checkpoint_dir)

@@ -1,0 +1,116 @@
+"""What a process is told by its environment. A missing or odd value stops the start with one clear sentence.
+
+No setting turns a rule off: there is no variable here that makes a decision more lenient.
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _deployment(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?", value):
+        raise ValueError("a deployment is named like a host: lowercase letters, digits, dots and hyphens")
+    return value
+
+
+def _port(value: str) -> bool:
+    """Whether the URL's port, if it has one, is a port."""
+    try:
+        return urlsplit(value).port != 0
+    except ValueError:
+        return False
+
+
+def _address(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or not _port(value) or url.query or url.fragment:
+        raise ValueError("an address is a URL such as https://pay.example or http://127.0.0.1:8000")
+    return value.rstrip("/")
+
+
+def _database(value: str) -> str:
+    url = urlsplit(value)
+    named = url.hostname and url.path.strip("/") and url.username
+    if url.scheme not in ("postgresql", "postgres") or not named or not _port(value):
+        raise ValueError("the database is a URL such as postgresql://codespar_agent:password@127.0.0.1:5432/codespar")
+    return value
+
+
+def _redis(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("redis", "rediss") or not url.hostname or not _port(value) or not url.path.strip("/").isdigit():
+        raise ValueError("Redis is a URL such as redis://:password@127.0.0.1:6379/0")
+    return value
+
+
+def _secret(value: str) -> str:
+    if len(value) < 32:
+        raise ValueError("the secret key has at least 32 characters, made at random")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Config(BaseSettings):
+    """The environment, read once. Every variable has the prefix `CODESPAR_`."""
+
+    model_config = SettingsConfigDict(env_prefix="CODESPAR_", extra="ignore")
+
+    role: Literal["agent", "control", "rail", "auditor", "owner"]
+    service: Literal["api", "console"] = "api"
+    database_url: Annotated[str, AfterValidator(_database)]
+    redis_url: Annotated[str, AfterValidator(_redis)]
+    deployment: Annotated[str, AfterValidator(_deployment)]
+    secret_key: Annotated[str, AfterValidator(_secret)]
+    master_key_file: Path | None = None
+    master_key: str | None = None
+    checkpoint_dir: Path = Path(".codespar/checkpoints")
+    base_url: Address = "http://127.0.0.1:8000"
+    console_url: Address = "http://127.0.0.1:8001"
+    sandbox_url: Address = "http://127.0.0.1:8002"
+    # Seconds that a payment's request waits for the rail before it answers with what is known.
+    wait_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    pool_size: Annotated[int, Field(ge=1, le=500)] = 16
+    # Requests a minute that one access token may make.
+    requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 6000
+    # Seconds within which an attempt's first byte must leave, counted from its record.
+    send_seconds: Annotated[float, Field(gt=0, le=30)] = 5.0
+    # Seconds that one call to a rail may take from its first to its last byte.
+    rail_seconds: Annotated[float, Field(gt=0, le=30)] = 8.0
+
+    @property
+    def database(self) -> dict[str, object]:
+        """Django's DATABASES entry, with the role that the connection must turn out to have."""
+        url = urlsplit(self.database_url)
+        pool = {} if self.role == "owner" else {"pool": {"min_size": 1, "max_size": self.pool_size, "timeout": 5.0}}
+        return {
+            "ENGINE": "codespar.lib.postgres",
+            "HOST": url.hostname,
+            "PORT": url.port or 5432,
+            "NAME": url.path.strip("/"),
+            "USER": unquote(url.username or ""),
+            "PASSWORD": unquote(url.password or ""),
+            "CONN_HEALTH_CHECKS": True,
+            # Whoever answers people or rails must not wait for ever; a verifier or a migration may take its time.
+            "WATCHED": self.role in ("agent", "control", "rail"),
+            "EXPECTED_ROLE": None if self.role == "owner" else f"codespar_{self.role}",
+            "OPTIONS": {"connect_timeout": 3, "application_name": f"codespar-{self.role}", **pool},
+        }
+
+
+def load() -> Config:
+    """The process's configuration, or the end of the process with one sentence for each thing that is wrong."""
+    try:
+        return Config()  # type: ignore[call-arg]  # the environment has them
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "CODESPAR_" + "_".join(str(part) for part in problem["loc"]).upper()
+            sys.stderr.write(f"codespar cannot start: {name}: {problem['msg'].removeprefix('Value error, ')}.\n")
+        raise SystemExit(78) from None

@@ -1,0 +1,1 @@
+"""Who: organisations, projects, agents, members and access tokens."""

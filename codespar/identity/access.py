@@ -1,0 +1,100 @@
+"""Roles and scopes: the one matrix. `docs/access.md` and the table `role_scopes` say the same, and a test compares them."""
+
+from collections.abc import Iterable
+
+AGENT = "agent"
+
+# What each scope lets its holder do.
+SCOPES: dict[str, str] = {
+    "payments:write": "ask for a payment, try one out (dry run)",
+    "payments:cancel": "cancel a payment that has not left",
+    "payments:read": "read payments",
+    "payments:approve": "approve or deny a payment that waits for a person",
+    "payments:refund": "refund a settled payment",
+    "mandates:read": "read mandates",
+    "mandates:write": "issue a mandate, resume a paused one",
+    "mandates:pause": "pause a mandate",
+    "mandates:revoke": "revoke a mandate for ever",
+    "counterparties:read": "read counterparties",
+    "counterparties:propose": "propose a counterparty",
+    "counterparties:write": "create, change, confirm and retire counterparties",
+    "policies:read": "read policies",
+    "policies:write": "write a policy version, activate or retire one",
+    "wallets:read": "read wallets and statements",
+    "wallets:write": "open a wallet for an agent",
+    "wallets:fund": "move money from the main account to a wallet and back",
+    "rails:write": "register an account at a provider",
+    "projects:read": "read projects",
+    "projects:write": "create projects",
+    "agents:read": "read agents",
+    "agents:write": "create agents, and tokens for them",
+    "members:read": "read members",
+    "members:write": "add members, change their roles, close them, and give them tokens",
+    "tokens:read": "read access tokens (never their secrets)",
+    "tokens:write": "create, rotate and revoke access tokens",
+    "ledger:read": "read the ledger",
+}
+
+_READ = {scope for scope in SCOPES if scope.endswith(":read")}
+
+ROLES: dict[str, frozenset[str]] = {
+    AGENT: frozenset(
+        [
+            "payments:write",
+            "payments:cancel",
+            "payments:read",
+            "mandates:read",
+            "counterparties:read",
+            "counterparties:propose",
+            "wallets:read",
+        ]
+    ),
+    "owner": frozenset(SCOPES) - {"payments:write", "counterparties:propose"},
+    "finance": frozenset(
+        _READ
+        | {
+            "payments:approve",
+            "payments:refund",
+            "counterparties:write",
+            "policies:write",
+            "wallets:write",
+            "wallets:fund",
+            "mandates:write",
+            "mandates:pause",
+            "mandates:revoke",
+            "tokens:write",
+        }
+    ),
+    "operator": frozenset(
+        _READ
+        | {
+            "payments:cancel",
+            "mandates:write",
+            "mandates:pause",
+            "mandates:revoke",
+            "wallets:write",
+            "rails:write",
+            "projects:write",
+            "agents:write",
+            "tokens:write",
+        }
+    ),
+    "oncall": frozenset(_READ | {"payments:cancel", "mandates:pause", "mandates:revoke", "tokens:write"}),
+    "auditor": frozenset(_READ | {"tokens:write"}),
+}
+MEMBER_ROLES = tuple(role for role in ROLES if role != AGENT)
+
+
+def scopes_of(roles: Iterable[str]) -> frozenset[str]:
+    """Every scope that one of `roles` has."""
+    return frozenset().union(*(ROLES[role] for role in roles))
+
+
+def matrix() -> str:
+    """The matrix as a Markdown table, one row a scope."""
+    roles = list(ROLES)
+    lines = ["| scope | lets its holder | " + " | ".join(roles) + " |", "|---|---|" + "---|" * len(roles)]
+    for scope, meaning in SCOPES.items():
+        marks = ["yes" if scope in ROLES[role] else "" for role in roles]
+        lines.append(f"| `{scope}` | {meaning} | " + " | ".join(marks) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,119 @@
+"""What anybody may read: status, keys, the contract. No token, no tenant's data."""
+
+import json
+from functools import cache
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.views.decorators.cache import cache_control
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
+from redis import RedisError
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from codespar import __version__
+from codespar.lib import cache as redis_cache
+from codespar.lib import ids
+from codespar.vault import keys
+from ledger.kinds import KINDS
+
+_STATUS = inline_serializer(
+    "Status",
+    {
+        "status": serializers.ChoiceField(["ok", "degraded"]),
+        "version": serializers.CharField(),
+        "contracts": serializers.DictField(child=serializers.IntegerField()),
+        "checks": serializers.DictField(child=serializers.CharField()),
+    },
+)
+
+
+class Public(APIView):
+    """Open to everybody."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+
+class Status(Public):
+    """Whether this service works, which version it is, and how large its contract is."""
+
+    @extend_schema(operation_id="status", responses={200: _STATUS, 503: _STATUS})
+    def get(self, request: Request) -> Response:
+        checks = {"database": _database(), "queue": _queue()}
+        well = all(state == "ok" for state in checks.values())
+        body = {"status": "ok" if well else "degraded", "version": __version__, "contracts": _contracts(), "checks": checks}
+        return Response(body, status=200 if checks["database"] == "ok" else 503)
+
+
+class Jwks(Public):
+    """Every organisation's public keys: what records, mandates and receipts are verified with."""
+
+    @extend_schema(
+        operation_id="jwks",
+        parameters=[OpenApiParameter("org", str, OpenApiParameter.QUERY)],
+        responses={200: inline_serializer("Jwks", {"keys": serializers.ListField(child=serializers.DictField())})},
+    )
+    def get(self, request: Request) -> Response:
+        org = request.query_params.get("org")
+        found = keys.public_keys(ids.parse(org, "org") if org else None)
+        return Response({"keys": [{**key["jwk"], "org": ids.wire("org", key["org"])} for key in found]})
+
+
+@cache_control(max_age=300)
+def openapi(request: HttpRequest) -> HttpResponse:
+    """The contract of this service: OpenAPI 3.1."""
+    return JsonResponse(document(), json_dumps_params={"indent": 1})
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document, made from the code."""
+    found = SchemaGenerator().get_schema(request=None, public=True)
+    return dict(json.loads(json.dumps(found)))
+
+
+def _contracts() -> dict[str, int]:
+    return {
+        "paths": len({str(p.pattern) for p in _patterns(get_resolver().url_patterns)}),
+        "operations": _operations(),
+        "record_kinds": len(KINDS),
+    }
+
+
+@cache
+def _operations() -> int:
+    return sum(len(methods) for methods in document()["paths"].values())
+
+
+def _patterns(found: Any) -> list[URLPattern]:
+    flat: list[URLPattern] = []
+    for pattern in found:
+        if isinstance(pattern, URLResolver):
+            continue
+        if str(pattern.pattern).startswith("v1/"):
+            flat.append(pattern)
+    return flat
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except (DatabaseError, InterfaceError):
+        connection.close()
+        return "down"
+    return "ok"
+
+
+def _queue() -> str:
+    try:
+        redis_cache.client().ping()
+    except RedisError:
+        return "down"
+    return "ok"

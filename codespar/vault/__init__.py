@@ -1,0 +1,1 @@
+"""Private keys and rail credentials under envelope encryption, and the signer that opens them."""
