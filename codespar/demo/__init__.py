@@ -1,0 +1,1 @@
+"""The demo: an organisation made from nothing, and a short story played through the real API."""
