@@ -1,0 +1,111 @@
+"""One attempt for each rule of payments, approvals, attempts, refunds and notices."""
+
+import os
+from uuid import uuid4
+
+from tests.attacks.cases_books import Case, _do
+from tests.attacks.cases_mandates import change, copied
+from tests.support.scene import Cursor
+
+NOW = "2030-01-01T00:00:00Z"
+
+
+def paid(change: str) -> Case:
+    return lambda c: _do(c, f"UPDATE payments SET {change} WHERE org_id = %s AND id = %s", c.scene.org, c.scene.paid)
+
+
+def another(**changes: object) -> Case:
+    """A second payment like the settled one."""
+    new = {"id": uuid4(), "rail_key": os.urandom(32), "provider_id": None}
+    return lambda c: c.copy("payments", f"org_id = '{c.scene.org}' AND id = '{c.scene.paid}'", **new | changes)
+
+
+def _submitted_and_forgotten(c: Cursor) -> None:
+    c.run("UPDATE payments SET status = 'submitted', due_at = NULL WHERE id = %s", c.held()["id"])
+
+
+def _same_transaction(c: Cursor) -> None:
+    c.run("UPDATE payments SET transaction_id = 'x' WHERE id = %s", c.scene.paid)
+    another(transaction_id="x", status="authorized", due_at=NOW)(c)
+
+
+def _same_presentation(c: Cursor) -> None:
+    c.run("UPDATE payments SET presentation = 'x' WHERE id = %s", c.scene.paid)
+    another(presentation="x", status="authorized", due_at=NOW)(c)
+
+
+def _incomplete(c: Cursor) -> None:
+    changes = {"id": uuid4(), "rail_key": os.urandom(32), "status": "requires_approval", "due_at": NOW}
+    c.copy("payments", f"org_id = '{c.scene.org}' AND status = 'denied' AND account_id IS NULL", **changes)
+
+
+def attempt(**changes: object) -> Case:
+    new = {"id": uuid4(), "operation": "refund"}
+    return lambda c: c.copy("attempts", f"org_id = '{c.scene.org}' AND operation = 'pay'", **new | changes)
+
+
+FIXED = {
+    "amount": "amount + 1",
+    "currency": "'USD'",
+    "mandate_id": f"'{uuid4()}'",
+    "wallet_id": f"'{uuid4()}'",
+    "agent_id": f"'{uuid4()}'",
+    "project_id": f"'{uuid4()}'",
+    "counterparty_id": f"'{uuid4()}'",
+    "account_id": "'acc_other'",
+    "purpose": "'other'",
+    "rail": "'other'",
+    "rail_key": "sha256('x')",
+    "livemode": "true",
+    "id": f"'{uuid4()}'",
+    "org_id": f"'{uuid4()}'",
+    "created_at": "now()",
+    "created_entry_id": f"'{uuid4()}'",
+}
+
+CASES: dict[str, list[Case]] = {
+    "payments_fixed": [paid(f"{column} = {value}") for column, value in FIXED.items()],
+    "payments_kept": [lambda c: _do(c, "DELETE FROM payments WHERE id = %s", c.scene.paid)],
+    "payments_amount": [another(amount=0), another(amount=-1)],
+    "payments_mandated": [_incomplete, another(mandate_id=None), another(wallet_id=None), another(counterparty_id=None)],
+    "payments_held": [another(hold_id=None), another(hold_id=None, status="authorized", due_at=NOW)],
+    "payments_captured": [paid("captured = amount + 1"), paid("captured = -1, refunded = -2, refunding = 0")],
+    "payments_refunds": [paid("refunded = captured + 1"), paid("refunding = captured + 1"), paid("refunding = -1")],
+    "payments_due": [_submitted_and_forgotten],
+    "payments_rail_key": [lambda c: c.copy("payments", f"id = '{c.scene.paid}'", id=uuid4(), provider_id=None)],
+    "payments_provider": [lambda c: c.copy("payments", f"id = '{c.scene.paid}'", id=uuid4(), rail_key=os.urandom(32))],
+    "payments_transaction": [_same_transaction],
+    "payments_presentation": [_same_presentation],
+    "payments_hold": [another(hold_id=uuid4(), status="authorized", due_at=NOW)],
+    "payments_decision": [another(decision_id=uuid4(), status="authorized", due_at=NOW)],
+    "payment_transitions_allowed": [
+        another(),  # new -> settled
+        paid("status = 'authorized', due_at = now()"),
+        paid("status = 'submitted', due_at = now()"),
+        paid("status = 'failed'"),
+        paid("status = 'whatever'"),
+        lambda c: _do(c, "UPDATE payments SET status = 'settled', entry_id = id WHERE id = %s", c.held()["id"]),
+        lambda c: _do(c, "UPDATE payments SET status = 'denied', entry_id = id WHERE id = %s", c.held()["id"]),
+    ],
+    "approvals_life": [copied("approvals", id=uuid4(), expires_at=NOW)],
+    "approvals_payment": [copied("approvals", id=uuid4())],
+    "approval_votes_verdict": [copied("approval_votes", verdict="maybe")],
+    "approval_votes_pkey": [copied("approval_votes")],
+    "refunds_amount": [copied("refunds", id=uuid4(), rail_key=os.urandom(32), amount=0)],
+    "refunds_status": [change("refunds", "status = 'done'")],
+    "refunds_rail_key": [copied("refunds", id=uuid4())],
+    "attempts_once": [attempt(operation="pay")],
+    "attempts_operation": [attempt(), attempt(operation="gift")],
+    "attempts_send_by": [attempt(operation="pay", send_by=NOW)],
+    "attempts_intent": [
+        lambda c: c.copy(
+            "attempts", f"org_id = '{c.scene.org}' AND operation = 'pay'", id=uuid4(), payment_id=c.held()["id"], intent_entry_id=uuid4()
+        )
+    ],
+    "attempt_results_source": [copied("attempt_results", id=uuid4(), source="rumour")],
+    "attempt_results_result": [copied("attempt_results", id=uuid4(), result="fine")],
+    "attempt_results_proof": [copied("attempt_results", id=uuid4(), proof="trust me")],
+    "webhook_messages_status": [change("webhook_messages", "status = 'believed'")],
+    "webhook_messages_size": [copied("webhook_messages", id=uuid4(), message_id="x", body=b"x" * 65_537)],
+    "webhook_messages_once": [copied("webhook_messages", id=uuid4())],
+}

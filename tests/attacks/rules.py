@@ -1,0 +1,48 @@
+"""Every named rule of the database, and the test that attacks it. docs and `codespar invariants` name rules by these names."""
+
+from tests.attacks import cases_books, cases_mandates, cases_payments
+from tests.attacks.cases_books import Case
+
+CASES: dict[str, list[Case]] = {**cases_books.CASES, **cases_mandates.CASES, **cases_payments.CASES}
+
+_BY_HAND = "tests/attacks/test_forged_records.py::test_a_forged_record_is_refused_by_its_rule"
+_RAIL = "tests/attacks/test_stolen_rail.py"
+
+RULES: dict[str, str] = {
+    **{rule: f"tests/attacks/test_rules.py::test_each_rule_refuses_by_its_name[{rule}]" for rule in CASES},
+    # Rules that functions refuse by.
+    "access_tokens_valid": _BY_HAND,
+    "access_tokens_scope": _BY_HAND,
+    "record_actor": _BY_HAND,
+    "record_after": _BY_HAND,
+    "record_elsewhere": _BY_HAND,
+    "record_kind": _BY_HAND,
+    "record_shape": _BY_HAND,
+    "record_time": _BY_HAND,
+    "ledger_openings_named": _BY_HAND,
+    "payments_submit_by": _BY_HAND,
+    "idempotency_key_required": _BY_HAND,
+    "payments_known": "tests/attacks/test_stolen_agent.py::test_another_agents_payment_is_not_canceled",
+    "payments_proof": f"{_RAIL}::test_a_claim_without_its_proof_is_refused",
+}
+
+# Rows that are never changed, each by `<table>_append_only` (also its TRUNCATE, by the trigger `<table>_no_truncate`).
+APPEND_ONLY = "tests/attacks/test_rules.py::test_rows_of_an_append_only_table_never_change"
+
+# What makes rows rows, or names of columns agree: covered by one test that reads the catalog.
+STRUCTURAL = {
+    "accounts_leg": "target of transfers_debit and transfers_credit",
+    "accounts_holder": "target of holds_wallet and payments_wallet",
+    "holds_amount_key": "target of hold_resolutions_hold",
+    "mandates_terms": "target of holds_mandate",
+    "mandates_project": "target of payments_mandate",
+    "counterparties_livemode": "target of payments_counterparty",
+    "policies_livemode": "policies are named with their mode",
+    "transfers_books": "trigger that moves balances: attacked through accounts_available",
+    "holds_books": "trigger that moves balances: attacked through accounts_available",
+    "hold_resolutions_books": "trigger of hold_resolutions_transfer",
+    "transfers_agent_of": "trigger that derives the agent of transfers_mandate_agent",
+    "transfers_agent": "what transfers_agent_of derives: attacked through transfers_mandate_agent",
+    "payments_no_truncate": "TRUNCATE of payments: test_what_only_grows_is_not_removed_either",
+    "payments_moves": "trigger of payment_transitions_allowed",
+}

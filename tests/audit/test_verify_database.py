@@ -1,0 +1,335 @@
+"""`codespar verify` on a database in which everything has happened, and then somebody with all rights changes one thing."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.world import World, raw_id
+
+CODESPAR = str(Path(sys.executable).with_name("codespar"))
+# One process answers all questions: starting one for each takes longer than everything else.
+AUDITOR = """
+import json, sys
+import django
+django.setup()
+from django.conf import settings
+from codespar.audit import verify
+from codespar.lib import ids
+for line in sys.stdin:
+    org, pin = line.split()
+    org = ids.parse(org, "org")
+    report = verify.verify_org(org, pins={org: pin}, checkpoint_dir=settings.CONFIG.checkpoint_dir)
+    print(json.dumps(report.as_dict()), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def told(shared_world: World) -> World:
+    """An organisation to which everything has happened, and whose whole chain is sealed outside the database."""
+    world, owner = shared_world, shared_world.people()
+    settled = [world.pay(amount).json()["id"] for amount in (1050, 2000, 3000)]
+    for payment in settled:
+        assert world.settled(payment)["status"] == "settled"
+    assert world.pay(10**11).status_code == 403
+    for payment, amount in ((settled[1], 2000), (settled[2], 500)):
+        owner.post(f"/v1/payments/{payment}/refund", {"amount": {"amount": amount, "currency": "BRL"}})
+    world.set_policy(
+        {"id": "all", "effect": "allow"},
+        {"id": "cap", "effect": "limit", "window": "day", "currency": "BRL", "max_amount": 10**12},
+        {"id": "ask", "effect": "approval", "when": {"amount_over": {"amount": 100, "currency": "BRL"}}},
+    )
+    waiting = [world.pay(amount).json()["id"] for amount in (4000, 5000, 6000)]
+    owner.post(f"/v1/payments/{waiting[0]}/approve")
+    owner.post(f"/v1/payments/{waiting[1]}/deny", {"reason": "not ours"})
+    world.api.post(f"/v1/payments/{waiting[2]}/cancel")
+    assert world.settled(waiting[0])["status"] == "settled"
+    owner.post(f"/v1/mandates/{world.new_mandate(budget=7000, max_uses=3)}/revoke", {"reason": "over"})
+    owner.post(f"/v1/mandates/{world.new_mandate()}/pause")
+    owner.post(f"/v1/counterparties/{world.new_counterparty()}/retire", {"from_version": 1})
+    owner.post("/v1/members", {"email": "fin@x.example", "name": "Fin", "roles": ["finance"]})
+    world.settled(settled[1], among=("settled", "reversing"))
+    sealed(world)
+    return world
+
+
+def sealed(world: World) -> Path:
+    """Wait until the last entry stands in a checkpoint outside the database. Returns its file."""
+    folder = Path(world.info.env("auditor")["CODESPAR_CHECKPOINT_DIR"]) / world.org
+    until = time.monotonic() + 30
+    while True:
+        # Refunds may still be on their way: the head must stand still while it is looked for.
+        head = world.rows("SELECT seq FROM ledger_heads")[0]["seq"]
+        file = folder / f"{head:020}.note"
+        if file.exists() and not world.rows("SELECT FROM refunds WHERE due_at IS NOT NULL"):
+            return file
+        assert time.monotonic() < until, f"{file} was not written"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def auditor(told: World) -> Iterator[Any]:
+    """Verifies the organisation and returns the report, as the auditor's role."""
+    argv = [sys.executable, "-c", AUDITOR]
+    with subprocess.Popen(argv, env=told.info.env("auditor"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def ask(pin: str = told.pin) -> dict[str, Any]:
+            print(told.org, pin, file=process.stdin, flush=True)
+            return dict(json.loads(process.stdout.readline()))
+
+        yield ask
+        process.stdin.close()
+
+
+@contextmanager
+def superuser(world: World) -> Iterator[psycopg.Connection[Any]]:
+    """Somebody whom no trigger, constraint of another table or row security stops."""
+    with world.info.cluster.postgres.connect(world.info.database) as connection:
+        connection.execute("SET search_path = codespar, pg_catalog")
+        connection.execute("SET session_replication_role = replica")
+        yield connection
+
+
+@contextmanager
+def tampered(world: World, *statements: str) -> Iterator[None]:
+    """The statements run with `:org` for the organisation, and every table is put back afterwards."""
+    with superuser(world) as connection:
+        connection.execute("CREATE TEMP TABLE kept (name text, rows jsonb)")
+        names = "SELECT tablename FROM pg_tables WHERE schemaname = 'codespar'"
+        columns = "SELECT 1 FROM information_schema.columns WHERE table_schema = 'codespar' AND table_name = %s AND column_name = 'org_id'"
+        tables = [name for (name,) in connection.execute(names).fetchall() if connection.execute(columns, [name]).fetchone()]
+        org = raw_id(world.org)
+        for name in tables:
+            connection.execute(f"CREATE TEMP TABLE kept_{name} AS SELECT * FROM {name} WHERE org_id = %s", [org])
+        try:
+            for statement in statements:
+                changed = connection.execute(statement.replace(":org", f"'{org}'::uuid")).rowcount
+                assert changed > 0, f"this changed nothing: {statement}"
+            yield
+        finally:
+            for name in tables:
+                connection.execute(f"DELETE FROM {name} WHERE org_id = %s", [org])
+                connection.execute(f"INSERT INTO {name} SELECT * FROM kept_{name}")
+
+
+def cli(world: World, *argv: str, role: str = "auditor", **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([CODESPAR, *argv], env=world.info.env(role) | env, capture_output=True, text=True, check=False)
+
+
+def test_everything_that_happened_is_verified(told: World, auditor: Any) -> None:
+    found = auditor()
+    assert (found["status"], found["problems"], found["books"]) == ("verified", [], "checked")
+    head = told.rows("SELECT seq, encode(hash, 'hex') AS hash FROM ledger_heads")[0]
+    assert found["head"] == head
+    assert found["count"] == found["checkpoints"]["outside"]["size"] == head["seq"]
+
+
+def test_the_story_has_every_row_that_the_checks_are_about(told: World) -> None:
+    states = {row["status"] for row in told.rows("SELECT DISTINCT status FROM payments")}
+    assert states >= {"settled", "reversed", "denied", "canceled"}
+    assert told.rows("SELECT FROM refunds") and told.rows("SELECT FROM counters") and told.rows("SELECT FROM approval_votes")
+
+
+def test_another_pin_is_untrusted(told: World, auditor: Any) -> None:
+    found = auditor("sha256:" + "0" * 64)
+    assert (found["status"], [p["code"] for p in found["problems"]]) == ("untrusted", ["unknown_key"])
+
+
+LAST = "(SELECT max(seq) FROM ledger_entries WHERE org_id = :org)"
+CHAIN = {
+    "edited content": ("UPDATE ledger_entries SET content = overlay(content PLACING '\\x41' FROM 200) WHERE org_id = :org AND seq = 9", 9),
+    "deleted": ("DELETE FROM ledger_entries WHERE org_id = :org AND seq = 9", 9),
+    "one bit of a signature": ("UPDATE ledger_entries SET sig = set_bit(sig, 1, 1 - get_bit(sig, 1)) WHERE org_id = :org AND seq = 9", 9),
+    "another kind": ("UPDATE ledger_entries SET kind = 'member.closed' WHERE org_id = :org AND seq = 9", 9),
+    "another time": ("UPDATE ledger_entries SET at = at - interval '1 microsecond' WHERE org_id = :org AND seq = 9", 9),
+    "another leaf": (
+        "UPDATE ledger_entries SET leaf = leaf || '\\x20', "
+        "hash = sha256('\\x00'::bytea || leaf || '\\x20'::bytea) WHERE org_id = :org AND seq = 9",
+        9,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHAIN)
+def test_a_changed_entry_is_named(told: World, auditor: Any, name: str) -> None:
+    statement, seq = CHAIN[name]
+    with tampered(told, statement):
+        found = auditor()
+    assert (found["status"], found["first_bad_seq"]) == ("tampered", seq), found["problems"]
+    assert auditor()["status"] == "verified"
+
+
+def test_swapped_entries_are_named(told: World, auditor: Any) -> None:
+    move = "UPDATE ledger_entries SET seq = {} WHERE org_id = :org AND seq = {}"
+    with tampered(told, move.format(10**6, 5), move.format(5, 6), move.format(6, 10**6)):
+        found = auditor()
+    assert (found["status"], found["first_bad_seq"]) == ("tampered", 5)
+
+
+def test_a_deleted_tail_is_found_though_head_and_checkpoints_went_with_it(told: World, auditor: Any) -> None:
+    """Without the checkpoints outside, the chain itself would be as whole as ever."""
+    with tampered(
+        told,
+        f"DELETE FROM ledger_checkpoints WHERE org_id = :org AND size >= {LAST} - 1",
+        f"DELETE FROM ledger_entries WHERE org_id = :org AND seq >= {LAST} - 1",
+        f"UPDATE ledger_heads SET seq = {LAST}, hash = (SELECT hash FROM ledger_entries WHERE org_id = :org ORDER BY seq DESC LIMIT 1) "
+        "WHERE org_id = :org",
+    ):
+        found = auditor()
+    assert found["status"] == "tampered"
+    assert {"seq": found["count"] + 1, "code": "tail_deleted"}.items() <= found["problems"][-1].items(), found["problems"]
+
+
+def test_a_deleted_organisation_is_found(told: World) -> None:
+    with tampered(
+        told, *(f"DELETE FROM {table} WHERE org_id = :org" for table in ("ledger_checkpoints", "ledger_entries", "ledger_heads"))
+    ):
+        found = json.loads(cli(told, "verify", "--json", "--pin", f"{told.org}={told.pin}").stdout)
+    mine = next(report for report in found["organisations"] if report["org"] == told.org)
+    assert (mine["status"], mine["first_bad_seq"]) == ("tampered", 1)
+
+
+BOOKS = {
+    "a balance": ("UPDATE accounts SET available = available + 1 WHERE org_id = :org AND kind = 'wallet'", "balance"),
+    "the main balance": ("UPDATE accounts SET available = available - 1 WHERE org_id = :org AND kind = 'main'", "balance"),
+    "a held sum": ("UPDATE accounts SET held = held + 1 WHERE org_id = :org AND kind = 'wallet'", "balance"),
+    "spent money": ("UPDATE mandate_usages SET spent = spent - 1 WHERE org_id = :org AND spent > 0", "mandate_usage"),
+    "uses": ("UPDATE mandate_usages SET uses = 0 WHERE org_id = :org AND uses > 0", "mandate_usage"),
+    "a usage row": ("DELETE FROM mandate_usages WHERE org_id = :org AND uses > 0", "mandate_usage"),
+    "a raised cap": ("UPDATE mandates SET max_amount = max_amount + 1 WHERE org_id = :org", "mandate"),
+    "a raised budget": ("UPDATE mandates SET budget = 10 ^ 9 WHERE org_id = :org AND budget IS NOT NULL", "mandate"),
+    "a longer life": ("UPDATE mandates SET expires_at = expires_at + interval '1 day' WHERE org_id = :org", "mandate"),
+    "a revocation undone": ("UPDATE scope_states SET epoch = 0 WHERE org_id = :org AND scope = 'mandate'", "revocation"),
+    "a revocation deleted": ("DELETE FROM revocations WHERE org_id = :org", "row_missing"),
+    "a pause lifted": ("UPDATE mandate_usages SET paused = false WHERE org_id = :org AND paused", "mandate_paused"),
+    "a smaller hold": ("UPDATE holds SET amount = amount - 1 WHERE org_id = :org", "hold"),
+    "a deleted hold": ("DELETE FROM holds WHERE org_id = :org", "row_missing"),
+    "a smaller transfer": ("UPDATE transfers SET amount = amount - 1 WHERE org_id = :org AND kind = 'capture'", "transfer"),
+    "a larger refund": ("UPDATE transfers SET amount = amount + 1 WHERE org_id = :org AND kind = 'refund'", "transfer"),
+    "a larger deposit": ("UPDATE transfers SET amount = amount + 1 WHERE org_id = :org AND kind = 'deposit'", "transfer"),
+    "another wallet": ("UPDATE transfers SET credit_id = gen_random_uuid() WHERE org_id = :org AND kind = 'fund'", "transfer"),
+    "a deleted transfer": ("DELETE FROM transfers WHERE org_id = :org AND kind = 'fund'", "row_missing"),
+    "an invented transfer": (
+        "INSERT INTO transfers (org_id, id, kind, debit_id, debit_kind, credit_id, credit_kind, livemode, currency, amount, entry_id) "
+        "SELECT org_id, gen_random_uuid(), kind, debit_id, debit_kind, credit_id, credit_kind, livemode, currency, amount, entry_id FROM transfers WHERE org_id = :org AND kind = 'deposit'",
+        "row_unnamed",
+    ),
+    "a row without a record": ("UPDATE projects SET entry_id = gen_random_uuid() WHERE org_id = :org", "row_unrecorded"),
+    "another amount": ("UPDATE payments SET amount = amount + 1 WHERE org_id = :org", "payment"),
+    "another state": ("UPDATE payments SET status = 'expired' WHERE org_id = :org AND status = 'canceled'", "payment_state"),
+    "another capture": (
+        "UPDATE payments SET captured = captured - 1 WHERE org_id = :org AND captured > refunded + refunding",
+        "payment_sums",
+    ),
+    "another refund": ("UPDATE payments SET refunded = 0 WHERE org_id = :org AND refunded > 0", "payment_sums"),
+    "a smaller refund": ("UPDATE refunds SET amount = amount - 1 WHERE org_id = :org", "refund"),
+    "a deleted step": ("DELETE FROM payment_transitions WHERE org_id = :org AND to_state = 'submitted'", "transition"),
+    "an invented step": (
+        "INSERT INTO payment_transitions SELECT org_id, payment_id, (SELECT id FROM ledger_entries WHERE org_id = :org AND seq = 1), "
+        "'settled', 'reversing', at FROM payment_transitions WHERE org_id = :org AND to_state = 'settled'",
+        "transition",
+    ),
+    "an undone resolution": ("DELETE FROM hold_resolutions WHERE org_id = :org AND captured > 0", "hold_end"),
+    "a smaller counter": ("UPDATE counters SET amount = 0 WHERE org_id = :org AND amount > 0", "counter"),
+    "a deleted opening": ("DELETE FROM ledger_openings WHERE org_id = :org", "opening_missing"),
+    "another reason": (
+        "UPDATE ledger_openings SET value = value || '\\x20', commit = sha256(salt || value || '\\x20'::bytea) WHERE org_id = :org",
+        "opening",
+    ),
+    "another policy": (
+        "UPDATE policy_versions SET document = jsonb_set(document, '{rules,0,id}', '\"x\"') WHERE org_id = :org",
+        "policy_version",
+    ),
+    "a raised limit": ("UPDATE policy_rules SET max_amount = 10 ^ 15 WHERE org_id = :org AND max_amount IS NOT NULL", "policy_rule"),
+    "a deleted rule": ("DELETE FROM policy_rules WHERE org_id = :org AND effect = 'approval'", "policy_rule"),
+    "an old policy": ("UPDATE policy_activations SET version = 1 WHERE org_id = :org AND version = 2", "policy_activation"),
+    "another payee": (
+        "UPDATE counterparty_versions SET document = jsonb_set(document, '{accounts,0,value}', '\"m@x.example\"') WHERE org_id = :org",
+        "counterparty",
+    ),
+    "a counterparty back": ("UPDATE counterparties SET status = 'confirmed' WHERE org_id = :org AND status = 'retired'", "counterparty"),
+    "more roles": ("UPDATE members SET roles = '{owner}' WHERE org_id = :org AND roles = '{finance}'", "member"),
+    "more scopes": (
+        "UPDATE access_tokens SET scopes = scopes || '{wallets:fund}' WHERE org_id = :org AND agent_id IS NOT NULL",
+        "access_token",
+    ),
+    "a longer token": ("UPDATE access_tokens SET expires_at = expires_at + interval '1 day' WHERE org_id = :org", "access_token"),
+    "another key": (
+        "UPDATE private_keys SET public_jwk = public_jwk || '{\"x\": \"AAAA\"}' WHERE org_id = :org AND purpose = 'mandate'",
+        "key_row",
+    ),
+    "a deleted decision": ("DELETE FROM decisions WHERE org_id = :org", "row_missing"),
+    "a deleted attempt": ("DELETE FROM attempts WHERE org_id = :org", "row_missing"),
+    "a checkpoint in the database": ("UPDATE ledger_checkpoints SET root = sha256(root) WHERE org_id = :org", "checkpoint_root"),
+}
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_a_row_that_its_records_do_not_make_is_found(told: World, auditor: Any, name: str) -> None:
+    statement, code = BOOKS[name]
+    with tampered(told, statement):
+        found = auditor()
+    assert found["status"] == "tampered"
+    assert code in {problem["code"] for problem in found["problems"]}, found["problems"]
+
+
+def test_everything_was_put_back(auditor: Any) -> None:
+    assert auditor()["status"] == "verified"
+
+
+def test_exit_status_and_words_of_the_command(told: World) -> None:
+    pinned = ("verify", "--org", told.org, "--pin", f"{told.org}={told.pin}")
+    clean = cli(told, *pinned)
+    head = told.rows("SELECT seq, encode(hash, 'hex') AS hash FROM ledger_heads")[0]
+    assert (clean.returncode, clean.stderr) == (0, "")
+    for said in (
+        "verified",
+        f"entries      {head['seq']}",
+        f"{head['seq']} {head['hash']}",
+        "outside the database",
+        "books        checked",
+    ):
+        assert said in clean.stdout
+    assert cli(told, "verify", "--org", told.org).returncode == 2
+    with tampered(told, "UPDATE ledger_entries SET sig = set_bit(sig, 1, 1 - get_bit(sig, 1)) WHERE org_id = :org AND seq = 9"):
+        broken = cli(told, *pinned)
+    assert broken.returncode == 1
+    assert "first bad    9" in broken.stdout and "signature" in broken.stdout
+
+
+def test_pins_may_come_from_a_file(told: World, tmp_path: Path) -> None:
+    file = tmp_path / "pins.json"
+    file.write_text(json.dumps({told.org: told.pin}))
+    found = cli(told, "verify", "--org", told.org, "--pins", str(file), "--json")
+    assert (found.returncode, json.loads(found.stdout)["status"]) == (0, "verified")
+
+
+def test_a_sealed_chain_without_its_checkpoints_is_not_verified(told: World, tmp_path: Path) -> None:
+    found = cli(told, "verify", "--org", told.org, "--pin", f"{told.org}={told.pin}", "--checkpoints", str(tmp_path))
+    assert (found.returncode, "unavailable" in found.stdout) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "said"),
+    [
+        (["--org", "nobody"], {}, "is not an organisation's id"),
+        (["--pin", "org_1=md5:1"], {}, "64 lowercase hex digits"),
+        (["--pins", "/nowhere.json"], {}, "is not a JSON file"),
+        (["--checkpoints", "/nowhere"], {}, "There is no folder"),
+        ([], {"CODESPAR_ROLE": "control"}, "CODESPAR_ROLE=auditor"),
+        ([], {"CODESPAR_DATABASE_URL": "postgresql://codespar_auditor:x@127.0.0.1:1/x"}, "did not answer"),
+        ([], {"CODESPAR_DEPLOYMENT": ""}, "CODESPAR_DEPLOYMENT"),
+    ],
+)
+def test_what_cannot_be_verified_is_one_sentence(told: World, argv: list[str], env: dict[str, str], said: str) -> None:
+    found = cli(told, "verify", *argv, **env)
+    assert found.returncode == 2
+    assert said in found.stderr and found.stderr.count("\n") == 1, found.stderr
+    assert "Traceback" not in found.stderr

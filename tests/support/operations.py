@@ -1,0 +1,200 @@
+"""Every operation of the contract, one organisation with an object of every kind, and a body for every operation that takes one."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from codespar.launcher.stack import StackInfo
+from codespar.lib import sdjwt
+from tests.support import world as worlds
+from tests.support.world import BRL, World, key, later
+
+Json = dict[str, Any]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+SERVICES = ("api", "console")
+# The type of the id that each parameter of a path takes.
+PREFIXES = {
+    "agent": "agt",
+    "counterparty": "ctp",
+    "entry": "ent",
+    "mandate": "mnd",
+    "member": "mem",
+    "payment": "pay",
+    "policy": "pol",
+    "project": "prj",
+    "token": "tok",
+    "wallet": "wal",
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method on one address of one service, as the contract says it."""
+
+    service: str
+    method: str
+    path: str
+    id: str
+    public: bool
+    takes_body: bool
+    lists: bool
+
+    def __str__(self) -> str:
+        return f"{self.service}:{self.id}"
+
+    @property
+    def parameter(self) -> str | None:
+        found = re.search(r"{(\w+)}", self.path)
+        return found[1] if found else None
+
+    def send(self, client: httpx2.Client, *, id: str = "", body: Json | None = None, **options: Any) -> httpx2.Response:
+        """Call it with `id` in its path, under a fresh idempotency key."""
+        path = re.sub(r"{\w+}", id, self.path)
+        headers = {"Idempotency-Key": key()} | options.pop("headers", {})
+        sent = body if self.takes_body else None
+        return client.request(self.method, path, json=sent, headers=headers, **options)
+
+
+def document(service: str) -> Json:
+    """The committed contract of one service."""
+    found: Json = json.loads((DOCS / f"openapi.{service}.json").read_text())
+    return found
+
+
+def operations(*services: str) -> list[Operation]:
+    """Every operation of these services, of both when none is named."""
+    return [
+        Operation(
+            service=service,
+            method=method.upper(),
+            path=path,
+            id=said["operationId"],
+            public="security" not in said,
+            takes_body="requestBody" in said,
+            lists=any(parameter["name"] == "limit" for parameter in said.get("parameters", [])),
+        )
+        for service in services or SERVICES
+        for path, methods in document(service)["paths"].items()
+        for method, said in methods.items()
+    ]
+
+
+def client(info: StackInfo, service: str, token: str | None = None, **headers: str) -> httpx2.Client:
+    """A plain HTTP client of one service, with or without a token."""
+    base = {"api": info.base_url, "console": info.console_url}[service]
+    said = ({"Authorization": f"Bearer {token}"} if token else {}) | headers
+    return httpx2.Client(base_url=base, headers=said, timeout=30)
+
+
+@dataclass
+class Furnished:
+    """An organisation with at least one object of every kind; `ids` names one by the parameter of the paths that take it."""
+
+    world: World
+    ids: dict[str, str]
+    waiting: str
+    all_ids: list[str] = field(default_factory=list)
+
+    @property
+    def members_token(self) -> str:
+        """The token of one who may do everything that a person may."""
+        return self.world.tokens["owner"]
+
+    def token(self, service: str) -> str:
+        return self.world.tokens["agent"] if service == "api" else self.members_token
+
+    def target(self, operation: Operation) -> str:
+        """The id of an object on which this operation succeeds, made where it would otherwise be used up."""
+        world, people = self.world, self.world.people()
+        if operation.id in ("payments_approve", "payments_deny", "payments_cancel"):
+            return str(world.pay(500, counterparty=self.proposed()).json()["id"])
+        if operation.id == "counterparties_confirm":
+            return self.proposed()
+        if operation.id in ("counterparties_retire", "counterparties_update"):
+            return world.new_counterparty()
+        if operation.id in ("mandates_pause", "mandates_resume", "mandates_revoke"):
+            mandate = world.new_mandate()
+            if operation.id == "mandates_resume":
+                people.post(f"/v1/mandates/{mandate}/pause")
+            return mandate
+        if operation.id in ("members_change_roles", "members_close"):
+            return str(people.post("/v1/members", {"email": f"{key()}@x.example", "name": "M", "roles": ["oncall"]})["id"])
+        if operation.id in ("tokens_revoke", "tokens_rotate"):
+            return str(people.post("/v1/tokens", {"holder": self.ids["agent"], "name": "t", "expires_at": later(days=1)})["id"])
+        return self.ids[operation.parameter or ""] if operation.parameter else ""
+
+    def proposed(self) -> str:
+        """A counterparty that an agent proposed and nobody has confirmed: whoever pays it waits for a person."""
+        accounts = [{"type": "pix_key", "value": f"{key()}@payee.example"}]
+        return str(self.world.api.post("/v1/counterparties", {"name": "New", "accounts": accounts})["id"])
+
+    def bodies(self) -> dict[str, Json]:
+        """A body that is right for each operation that takes one; a new operation needs a line here."""
+        money = {"amount": {"amount": 100, "currency": BRL}}
+        accounts = [{"type": "pix_key", "value": "somebody@payee.example"}]
+        payee = {"name": "Somebody", "accounts": accounts}
+        rules = {"document": worlds.OPEN_POLICY}
+        account = {"rail": "sandbox", "account": key(), "api_key": "k", "webhook_secret": "whsec_c2VjcmV0"}
+        return {
+            "agents_create": {"project": self.ids["project"], "name": key(), "public_jwk": jwk()},
+            "counterparties_confirm": {"from_version": 1},
+            "counterparties_create": payee,
+            "counterparties_retire": {"from_version": 1},
+            "counterparties_update": payee | {"from_version": 1},
+            "mandates_issue": {"agent": self.ids["agent"], "currency": BRL, "max_amount": 100, "expires_at": later(days=1)},
+            "mandates_revoke": {"reason": "a test"},
+            "members_change_roles": {"roles": ["auditor"]},
+            "members_create": {"email": f"{key()}@x.example", "name": "Somebody", "roles": ["auditor"]},
+            "payments_create": self.world.body(100),
+            "payments_deny": {"reason": "a test"},
+            "payments_refund": money,
+            "policies_activate": {"version": 1},
+            "policies_create": {"name": key(), "scope": "agent", "scope_id": self.ids["agent"]} | rules,
+            "policies_write_version": rules,
+            "projects_create": {"name": key()},
+            "rail_accounts_create": account,
+            "tokens_create": {"holder": self.ids["agent"], "name": "t", "expires_at": later(days=1)},
+            "tokens_rotate": {"overlap_seconds": 1},
+            "wallets_create": {"agent": self.ids["agent"], "currency": "USD"},
+            "wallets_fund": money,
+            "wallets_return": money,
+        }
+
+
+def jwk() -> dict[str, str]:
+    """A fresh agent key's public half."""
+    return sdjwt.public_jwk(ec.generate_private_key(ec.SECP256R1()))
+
+
+def furnish(world: World) -> Furnished:
+    """Fill an organisation: a settled payment, one refunded, one that waits, one denied, and people with tokens."""
+    settled = world.pay(1000).json()
+    assert settled["status"] == "settled", settled
+    refund = world.people().post(f"/v1/payments/{settled['id']}/refund", {"amount": {"amount": 100, "currency": BRL}})
+    proposed = world.api.post("/v1/counterparties", {"name": "New", "accounts": [{"type": "pix_key", "value": "new@payee.example"}]})["id"]
+    waiting = world.pay(500, counterparty=proposed).json()
+    assert waiting["status"] == "requires_approval", waiting
+    denied = world.pay(10**9 + 1).json()["payment"]
+    world.people("auditor")
+    people = world.people()
+    member = next(m["id"] for m in people.get("/v1/members")["data"] if m["roles"] == ["auditor"])
+    token = people.post("/v1/tokens", {"holder": member, "name": "spare", "expires_at": later(days=1)})["id"]
+    ids = {
+        "agent": world.agent,
+        "counterparty": world.counterparty,
+        "entry": world.entries()[-1]["id"],
+        "mandate": world.mandate,
+        "member": member,
+        "payment": settled["id"],
+        "policy": world.policy,
+        "project": world.project,
+        "token": token,
+        "wallet": world.wallet,
+    }
+    every = [*ids.values(), proposed, waiting["id"], denied["id"], refund["id"], world.org]
+    return Furnished(world, ids, waiting["id"], every)
