@@ -14,14 +14,15 @@ from redis import RedisError
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from codespar import __version__
 from codespar.lib import cache as redis_cache
 from codespar.lib import ids
+from codespar.rest.views import Endpoint
 from codespar.vault import keys
 from ledger.kinds import KINDS
 
+_ORG = OpenApiParameter("org", str, OpenApiParameter.QUERY, description="Only this organisation's.")
 _STATUS = inline_serializer(
     "Status",
     {
@@ -33,7 +34,7 @@ _STATUS = inline_serializer(
 )
 
 
-class Public(APIView):
+class Public(Endpoint):
     """Open to everybody."""
 
     authentication_classes = ()
@@ -54,9 +55,10 @@ class Status(Public):
 class Jwks(Public):
     """Every organisation's public keys: what records, mandates and receipts are verified with."""
 
+    query_parameters = {"GET": [_ORG]}
+
     @extend_schema(
         operation_id="jwks",
-        parameters=[OpenApiParameter("org", str, OpenApiParameter.QUERY)],
         responses={200: inline_serializer("Jwks", {"keys": serializers.ListField(child=serializers.DictField())})},
     )
     def get(self, request: Request) -> Response:

@@ -6,24 +6,25 @@ from uuid import UUID
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from codespar.lib import db, pages
 from codespar.lib.errors import Invalid
 from codespar.rest import answers
 from codespar.rest.openapi import PAGE, listed
+from codespar.rest.views import Endpoint
 from ledger import serializers
 from ledger.models import Entry
 
 _AFTER = OpenApiParameter("after_seq", {"type": "integer", "minimum": 0}, OpenApiParameter.QUERY)
 
 
-class Entries(APIView):
+class Entries(Endpoint):
     """The organisation's chain, in order."""
 
     scopes = {"GET": "ledger:read"}
+    query_parameters = {"GET": [_AFTER, PAGE[0]]}
 
-    @extend_schema(operation_id="ledger_entries_list", parameters=[_AFTER, PAGE[0]], responses={200: listed(serializers.EntryOut)})
+    @extend_schema(operation_id="ledger_entries_list", responses={200: listed(serializers.EntryOut)})
     def get(self, request: Request) -> Response:
         org, start = answers.asking(request).org, _seq(request.query_params.get("after_seq", "0"))
         found = answers.page(request, lambda _, limit: _entries(org, start, limit), answers.each(serializers.render), lambda entry: "")
@@ -33,7 +34,7 @@ class Entries(APIView):
         return Response(found)
 
 
-class EntryDetail(APIView):
+class EntryDetail(Endpoint):
     """One record."""
 
     scopes = {"GET": "ledger:read"}

@@ -6,7 +6,6 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from codespar.identity.authentication import principal
 from codespar.identity.models import Agent, Organisation
@@ -14,17 +13,19 @@ from codespar.lib import clock, db, ids, pages
 from codespar.lib.errors import Conflict, Invalid, NotFound
 from codespar.rest import answers, fields
 from codespar.rest.openapi import PAGE, listed
+from codespar.rest.views import Endpoint
 from mandates import queries, serializers
 from mandates.actions import counterparties, mandates, policies
 from mandates.models import Counterparty, Mandate, Policy
 
 
-class Mandates(APIView):
+class Mandates(Endpoint):
     """An agent sees its own mandates; people see all of the token's mode."""
 
     scopes = {"GET": "mandates:read"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="mandates_list", parameters=PAGE, responses={200: listed(serializers.MandateOut)})
+    @extend_schema(operation_id="mandates_list", responses={200: listed(serializers.MandateOut)})
     def get(self, request: Request) -> Response:
         org = principal(request).org
         return answers.listing(request, Mandate, "mnd", lambda rows: queries.mandates(org, rows), **own(request))
@@ -40,7 +41,7 @@ class IssueMandates(Mandates):
         return Response(queries.mandate(caller.org, made), status=201)
 
 
-class MandateDetail(APIView):
+class MandateDetail(Endpoint):
     scopes = {"GET": "mandates:read"}
 
     @extend_schema(operation_id="mandates_get", responses={200: serializers.MandateOut})
@@ -48,7 +49,7 @@ class MandateDetail(APIView):
         return Response(_mandate(request, mandate))
 
 
-class MandatePause(APIView):
+class MandatePause(Endpoint):
     scopes = {"POST": "mandates:pause"}
 
     @extend_schema(operation_id="mandates_pause", request=None, responses={200: serializers.MandateOut})
@@ -58,7 +59,7 @@ class MandatePause(APIView):
         return Response(_mandate(request, mandate))
 
 
-class MandateResume(APIView):
+class MandateResume(Endpoint):
     scopes = {"POST": "mandates:write"}
 
     @extend_schema(operation_id="mandates_resume", request=None, responses={200: serializers.MandateOut})
@@ -68,7 +69,7 @@ class MandateResume(APIView):
         return Response(_mandate(request, mandate))
 
 
-class MandateRevoke(APIView):
+class MandateRevoke(Endpoint):
     scopes = {"POST": "mandates:revoke"}
 
     @extend_schema(operation_id="mandates_revoke", request=serializers.ReasonIn, responses={200: serializers.MandateOut})
@@ -79,12 +80,13 @@ class MandateRevoke(APIView):
         return Response(_mandate(request, mandate))
 
 
-class Counterparties(APIView):
+class Counterparties(Endpoint):
     """The registry. Whoever reads it sees all of the token's mode; an agent that posts proposes."""
 
     scopes = {"GET": "counterparties:read", "POST": "counterparties:propose"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="counterparties_list", parameters=PAGE, responses={200: listed(serializers.CounterpartyOut)})
+    @extend_schema(operation_id="counterparties_list", responses={200: listed(serializers.CounterpartyOut)})
     def get(self, request: Request) -> Response:
         caller = principal(request)
         render = lambda rows: queries.counterparties(caller.org, rows)  # noqa: E731
@@ -101,7 +103,7 @@ class PeoplesCounterparties(Counterparties):
     scopes = {"GET": "counterparties:read", "POST": "counterparties:write"}
 
 
-class CounterpartyDetail(APIView):
+class CounterpartyDetail(Endpoint):
     scopes = {"GET": "counterparties:read"}
 
     @extend_schema(operation_id="counterparties_get", responses={200: serializers.CounterpartyOut})
@@ -122,7 +124,7 @@ class PeoplesCounterpartyDetail(CounterpartyDetail):
         return Response(_counterparty(request, counterparty))
 
 
-class CounterpartyConfirm(APIView):
+class CounterpartyConfirm(Endpoint):
     scopes = {"POST": "counterparties:write"}
 
     @extend_schema(operation_id="counterparties_confirm", request=serializers.VersionIn, responses={200: serializers.CounterpartyOut})
@@ -132,7 +134,7 @@ class CounterpartyConfirm(APIView):
         return Response(_counterparty(request, counterparty))
 
 
-class CounterpartyRetire(APIView):
+class CounterpartyRetire(Endpoint):
     scopes = {"POST": "counterparties:write"}
 
     @extend_schema(operation_id="counterparties_retire", request=serializers.VersionIn, responses={200: serializers.CounterpartyOut})
@@ -142,10 +144,11 @@ class CounterpartyRetire(APIView):
         return Response(_counterparty(request, counterparty))
 
 
-class Policies(APIView):
+class Policies(Endpoint):
     scopes = {"GET": "policies:read", "POST": "policies:write"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="policies_list", parameters=PAGE, responses={200: listed(serializers.PolicyOut)})
+    @extend_schema(operation_id="policies_list", responses={200: listed(serializers.PolicyOut)})
     def get(self, request: Request) -> Response:
         caller = principal(request)
         render = lambda rows: queries.policies(caller.org, rows)  # noqa: E731
@@ -161,7 +164,7 @@ class Policies(APIView):
         return Response(queries.policy(caller.org, made), status=201)
 
 
-class PolicyDetail(APIView):
+class PolicyDetail(Endpoint):
     scopes = {"GET": "policies:read"}
 
     @extend_schema(operation_id="policies_get", responses={200: serializers.PolicyOut})
@@ -169,7 +172,7 @@ class PolicyDetail(APIView):
         return Response(_policy(request, policy))
 
 
-class PolicyVersions(APIView):
+class PolicyVersions(Endpoint):
     scopes = {"POST": "policies:write"}
 
     @extend_schema(operation_id="policies_write_version", request=serializers.PolicyVersionIn, responses={201: serializers.PolicyOut})
@@ -187,7 +190,7 @@ class PolicyVersions(APIView):
         return Response(_policy(request, policy), status=201)
 
 
-class PolicyActivate(APIView):
+class PolicyActivate(Endpoint):
     scopes = {"POST": "policies:write"}
 
     @extend_schema(operation_id="policies_activate", request=serializers.ActivateIn, responses={200: serializers.PolicyOut})

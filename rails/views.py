@@ -6,7 +6,6 @@ from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from codespar.identity import acting
 from codespar.identity.authentication import principal
@@ -15,6 +14,7 @@ from codespar.lib.errors import Conflict, Invalid, NotFound
 from codespar.rest import answers, fields
 from codespar.rest.openapi import IDEMPOTENCY_KEY, PAGE, PREFER, listed
 from codespar.rest.problem import CONTENT_TYPE
+from codespar.rest.views import Endpoint
 from rails import answering, queries, serializers, webhooks
 from rails.actions import payments, refunds, votes
 from rails.models import Payment, Refund
@@ -24,12 +24,13 @@ _DENIED = (403, CONTENT_TYPE)
 _PAID = {200: serializers.DryRunOut, 201: serializers.PaymentOut, 202: serializers.PaymentOut, _DENIED: serializers.DeniedOut}
 
 
-class ReadPayments(APIView):
+class ReadPayments(Endpoint):
     """An agent sees its own payments; people see all of the token's mode."""
 
     scopes = {"GET": "payments:read"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="payments_list", parameters=PAGE, responses={200: listed(serializers.PaymentOut)})
+    @extend_schema(operation_id="payments_list", responses={200: listed(serializers.PaymentOut)})
     def get(self, request: Request) -> Response:
         org = principal(request).org
         return answers.listing(request, Payment, "pay", lambda rows: queries.payments(org, rows), **own(request))
@@ -37,10 +38,9 @@ class ReadPayments(APIView):
 
 class Payments(ReadPayments):
     scopes = {"GET": "payments:read", "POST": "payments:write"}
+    query_parameters = {"GET": PAGE, "POST": [_DRY]}
 
-    @extend_schema(
-        operation_id="payments_create", request=serializers.PaymentIn, responses=_PAID, parameters=[IDEMPOTENCY_KEY, PREFER, _DRY]
-    )
+    @extend_schema(operation_id="payments_create", request=serializers.PaymentIn, responses=_PAID, parameters=[IDEMPOTENCY_KEY, PREFER])
     def post(self, request: Request) -> HttpResponse:
         caller = principal(request)
         if _dry(request):
@@ -53,7 +53,7 @@ class Payments(ReadPayments):
         return answering.answer(request._request, caller, paid, key, at_once=at_once).response()
 
 
-class PaymentDetail(APIView):
+class PaymentDetail(Endpoint):
     scopes = {"GET": "payments:read"}
 
     @extend_schema(operation_id="payments_get", responses={200: serializers.PaymentOut})
@@ -61,7 +61,7 @@ class PaymentDetail(APIView):
         return Response(queries.payment(principal(request).org, _payment(request, payment).id))
 
 
-class PaymentCancel(APIView):
+class PaymentCancel(Endpoint):
     """Only what has not left can be canceled; what has left is refunded."""
 
     scopes = {"POST": "payments:cancel"}
@@ -76,7 +76,7 @@ class PaymentCancel(APIView):
         return Response(queries.payment(caller.org, row.id))
 
 
-class PaymentRefund(APIView):
+class PaymentRefund(Endpoint):
     scopes = {"POST": "payments:refund"}
 
     @extend_schema(
@@ -90,7 +90,7 @@ class PaymentRefund(APIView):
         return answers.once(request, key, act, lambda made: (201, _refund(row, made)))
 
 
-class PaymentApprove(APIView):
+class PaymentApprove(Endpoint):
     """Finance says yes: the payment is decided again, now."""
 
     scopes = {"POST": "payments:approve"}
@@ -108,7 +108,7 @@ class PaymentApprove(APIView):
         return answers.once(request, key, act, lambda made: _voted(request, made))
 
 
-class PaymentDeny(APIView):
+class PaymentDeny(Endpoint):
     """Finance says no, for ever."""
 
     scopes = {"POST": "payments:approve"}
@@ -124,7 +124,7 @@ class PaymentDeny(APIView):
 
 
 @extend_schema(exclude=True)
-class Webhook(APIView):
+class Webhook(Endpoint):
     """Where rails send notices: stored raw and answered at once. The address carries the tenant; nothing in it is believed."""
 
     authentication_classes = ()

@@ -7,23 +7,24 @@ from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from codespar.identity.authentication import principal
 from codespar.identity.models import Agent
 from codespar.lib import clock, db, ids, pages
 from codespar.rest import answers, fields
 from codespar.rest.openapi import IDEMPOTENCY_KEY, PAGE, listed
+from codespar.rest.views import Endpoint
 from wallets import actions, serializers
 from wallets.models import Account, Transfer
 
 
-class Wallets(APIView):
+class Wallets(Endpoint):
     """An agent sees its own wallets; people see all of the token's mode, and the main accounts."""
 
     scopes = {"GET": "wallets:read"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="wallets_list", parameters=PAGE, responses={200: listed(serializers.WalletOut)})
+    @extend_schema(operation_id="wallets_list", responses={200: listed(serializers.WalletOut)})
     def get(self, request: Request) -> Response:
         return answers.listing(request, Account, "wal", answers.each(serializers.wallet), **visible(request))
 
@@ -39,7 +40,7 @@ class OpenWallets(Wallets):
         return Response(serializers.wallet(pages.one(Account, caller.org, made, "wallet")), status=201)
 
 
-class WalletDetail(APIView):
+class WalletDetail(Endpoint):
     scopes = {"GET": "wallets:read"}
 
     @extend_schema(operation_id="wallets_get", responses={200: serializers.WalletOut})
@@ -47,12 +48,13 @@ class WalletDetail(APIView):
         return Response(serializers.wallet(_wallet(request, wallet)))
 
 
-class Statement(APIView):
+class Statement(Endpoint):
     """Every transfer of one wallet, newest first."""
 
     scopes = {"GET": "wallets:read"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="wallets_statement", parameters=PAGE, responses={200: listed(serializers.TransferOut)})
+    @extend_schema(operation_id="wallets_statement", responses={200: listed(serializers.TransferOut)})
     def get(self, request: Request, wallet: str) -> Response:
         account = _wallet(request, wallet)
 
@@ -65,7 +67,7 @@ class Statement(APIView):
         return Response(answers.page(request, rows, answers.each(serializers.transfer), lambda row: ids.wire("tr", row.id)))
 
 
-class Move(APIView):
+class Move(Endpoint):
     """Main account to wallet, or back."""
 
     scopes = {"POST": "wallets:fund"}

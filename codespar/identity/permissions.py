@@ -16,7 +16,7 @@ class HasScope(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         # DRF asks before it knows whether the view has the method: that one answers 405.
         if request.method not in getattr(view, "scopes", {}):
-            if request.method and hasattr(view, request.method.lower()):
+            if request.method in view.allowed_methods:
                 raise ScopeMissing("No token opens this.")
             return True
         principals.require(principal(request), view.scopes[request.method])

@@ -7,7 +7,6 @@ from uuid import UUID
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from codespar.identity import access, actions, serializers
 from codespar.identity.authentication import principal
@@ -15,15 +14,17 @@ from codespar.identity.models import AccessToken, Agent, Member, Project
 from codespar.lib import clock, db, ids, pages
 from codespar.rest import answers, fields
 from codespar.rest.openapi import PAGE, listed
+from codespar.rest.views import Endpoint
 from codespar.vault.models import RailAccount
 
 RAIL_ACCOUNT = ("org_id", "id", "rail", "livemode", "provider_account", "created_at", "entry_id")
 
 
-class Projects(APIView):
+class Projects(Endpoint):
     scopes = {"GET": "projects:read", "POST": "projects:write"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="projects_list", parameters=PAGE, responses={200: listed(serializers.ProjectOut)})
+    @extend_schema(operation_id="projects_list", responses={200: listed(serializers.ProjectOut)})
     def get(self, request: Request) -> Response:
         caller = principal(request)
         return answers.listing(request, Project, "prj", answers.each(serializers.project), livemode=caller.livemode)
@@ -35,7 +36,7 @@ class Projects(APIView):
         return Response(serializers.project(pages.one(Project, principal(request).org, made, "project")), status=201)
 
 
-class ProjectDetail(APIView):
+class ProjectDetail(Endpoint):
     scopes = {"GET": "projects:read"}
 
     @extend_schema(operation_id="projects_get", responses={200: serializers.ProjectOut})
@@ -43,10 +44,11 @@ class ProjectDetail(APIView):
         return Response(serializers.project(_one(request, Project, project, "prj", "project")))
 
 
-class Agents(APIView):
+class Agents(Endpoint):
     scopes = {"GET": "agents:read", "POST": "agents:write"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="agents_list", parameters=PAGE, responses={200: listed(serializers.AgentOut)})
+    @extend_schema(operation_id="agents_list", responses={200: listed(serializers.AgentOut)})
     def get(self, request: Request) -> Response:
         caller = principal(request)
         return answers.listing(request, Agent, "agt", answers.each(serializers.agent), livemode=caller.livemode)
@@ -59,7 +61,7 @@ class Agents(APIView):
         return Response(serializers.agent(pages.one(Agent, principal(request).org, made, "agent")), status=201)
 
 
-class AgentDetail(APIView):
+class AgentDetail(Endpoint):
     scopes = {"GET": "agents:read"}
 
     @extend_schema(operation_id="agents_get", responses={200: serializers.AgentOut})
@@ -67,10 +69,11 @@ class AgentDetail(APIView):
         return Response(serializers.agent(_one(request, Agent, agent, "agt", "agent")))
 
 
-class Members(APIView):
+class Members(Endpoint):
     scopes = {"GET": "members:read", "POST": "members:write"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="members_list", parameters=PAGE, responses={200: listed(serializers.MemberOut)})
+    @extend_schema(operation_id="members_list", responses={200: listed(serializers.MemberOut)})
     def get(self, request: Request) -> Response:
         caller = principal(request)
         return answers.listing(request, Member, "mem", answers.each(lambda row: serializers.member(row, caller.livemode)))
@@ -81,7 +84,7 @@ class Members(APIView):
         return Response(_member(request, made), status=201)
 
 
-class MemberDetail(APIView):
+class MemberDetail(Endpoint):
     scopes = {"GET": "members:read", "PATCH": "members:write", "DELETE": "members:write"}
 
     @extend_schema(operation_id="members_get", responses={200: serializers.MemberOut})
@@ -101,10 +104,11 @@ class MemberDetail(APIView):
         return Response(_member(request, found))
 
 
-class Tokens(APIView):
+class Tokens(Endpoint):
     scopes = {"GET": "tokens:read", "POST": "tokens:write"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="tokens_list", parameters=PAGE, responses={200: listed(serializers.TokenOut)})
+    @extend_schema(operation_id="tokens_list", responses={200: listed(serializers.TokenOut)})
     def get(self, request: Request) -> Response:
         caller = principal(request)
         return answers.listing(request, AccessToken, "tok", answers.each(serializers.token), livemode=caller.livemode)
@@ -119,7 +123,7 @@ class Tokens(APIView):
         return Response({**_token(request, made.id), "token": made.text}, status=201)
 
 
-class TokenDetail(APIView):
+class TokenDetail(Endpoint):
     scopes = {"GET": "tokens:read", "DELETE": "tokens:write"}
 
     @extend_schema(operation_id="tokens_get", responses={200: serializers.TokenOut})
@@ -133,7 +137,7 @@ class TokenDetail(APIView):
         return Response(_token(request, found.id))
 
 
-class TokenRotate(APIView):
+class TokenRotate(Endpoint):
     scopes = {"POST": "tokens:write"}
 
     @extend_schema(operation_id="tokens_rotate", request=serializers.RotateIn, responses={201: serializers.NewTokenOut})
@@ -153,10 +157,11 @@ class TokenRotate(APIView):
         return Response({**_token(request, made.id), "token": made.text}, status=201)
 
 
-class RailAccounts(APIView):
+class RailAccounts(Endpoint):
     scopes = {"GET": "projects:read", "POST": "rails:write"}
+    query_parameters = {"GET": PAGE}
 
-    @extend_schema(operation_id="rail_accounts_list", parameters=PAGE, responses={200: listed(serializers.RailAccountOut)})
+    @extend_schema(operation_id="rail_accounts_list", responses={200: listed(serializers.RailAccountOut)})
     def get(self, request: Request) -> Response:
         caller = principal(request)
 

@@ -57,7 +57,13 @@ def listed(item: type[serializers.Serializer[Any]]) -> Any:
 
 
 class Schema(AutoSchema):
-    """Adds the problems that every operation can answer."""
+    """Adds the query parameters that the view takes, and the problems that every operation can answer."""
+
+    # An `Endpoint`: every view is one.
+    view: Any
+
+    def get_override_parameters(self) -> Any:
+        return [*self.view.query_parameters.get(self.method, ()), *super().get_override_parameters()]
 
     def get_operation(self, *arguments: Any, **options: Any) -> Any:
         operation = super().get_operation(*arguments, **options)
@@ -68,7 +74,7 @@ class Schema(AutoSchema):
 
     def _problems(self) -> list[str]:
         statuses = ["400", "404", "405", "406", "429", "500", "503"]
-        if getattr(self.view, "scopes", None) is not None:
+        if self.view.scopes:
             statuses += ["401", "403"]
         if self.method in ("POST", "PUT", "PATCH", "DELETE"):
             statuses += ["409", "413", "415", "422"]

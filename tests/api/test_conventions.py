@@ -68,6 +68,22 @@ def test_each_kind_of_refusal_is_a_problem(furnished: Furnished) -> None:
         assert denied["payment"]["status"] == "denied" and denied["reasons"]
 
 
+def test_a_query_parameter_that_is_not_known_or_repeated_is_refused_by_name(furnished: Furnished) -> None:
+    """A misspelt filter that is ignored shows other rows than were asked for; a misspelt dry_run pays."""
+    for operation in operations.operations():
+        with client(furnished.world.info, operation.service, furnished.token(operation.service)) as caller:
+            caller.params = {"limit_": "5"}
+            id = furnished.ids[operation.parameter] if operation.parameter else ""
+            answer = operation.send(caller, id=id, body={} if operation.takes_body else None)
+            assert "'limit_'" in is_problem(answer, 400, "invalid_request")["detail"], operation
+    world = furnished.world
+    before = world.rows("SELECT count(*) AS n FROM payments")
+    for said in ("dry-run=true", "dry_run=true&dry_run=false", "dry_run=true&limit=1", "DRY_RUN=true", "dry_run=1", "dry_run="):
+        with client(world.info, "api", world.tokens["agent"], **{"Idempotency-Key": key()}) as agent:
+            is_problem(agent.post(f"/v1/payments?{said}", json=world.body(100)), 400, "invalid_request")
+    assert world.rows("SELECT count(*) AS n FROM payments") == before
+
+
 def test_a_method_that_is_not_there_names_those_that_are(furnished: Furnished) -> None:
     known: dict[tuple[str, str], set[str]] = {}
     for operation in operations.operations():
