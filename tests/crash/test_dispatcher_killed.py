@@ -4,6 +4,7 @@ import os
 import random
 import secrets
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -47,25 +48,32 @@ def dispatchers(stack: Stack) -> tuple[list[int], list[int]]:
 
 def test_killed_at_random_each_payment_is_charged_once_or_not_at_all(running: Stack) -> None:
     print(f"seed {SEED}, {KILLS} kills: CODESPAR_TEST_SEED and CODESPAR_TEST_KILLS replay and lengthen it")
-    choose = random.Random(SEED)
     world = worlds.make(running.info, money=10**7, wallet=10**7)
     # The provider is slow to answer, so that many kills fall between its booking and our reading of it.
     world.fault("slow", count=10**6, seconds=0.15)
+    enough = threading.Event()
     with ThreadPoolExecutor(12) as pool:
-        stop = time.monotonic() + max(20, KILLS * 1.2)
-        load = [pool.submit(keep_paying, world, stop) for _ in range(12)]
-        killed = 0
-        while time.monotonic() < stop and killed < KILLS:
-            time.sleep(choose.uniform(0.05, 0.6))
-            mains, children = dispatchers(running)
-            # Children come back at once, a main process takes seconds to start.
-            alive = mains if choose.random() < 0.05 else children
-            if alive and kill(choose.choice(alive)):
-                killed += 1
+        load = [pool.submit(keep_paying, world, enough) for _ in range(12)]
+        try:
+            kill_at_random(running, random.Random(SEED))
+        finally:
+            enough.set()
         paid = [payment for future in load for payment in future.result()]
-    assert killed >= min(KILLS, 8), f"only {killed} kills were made"
     settle_down(world)
     compare(world, paid)
+
+
+def kill_at_random(stack: Stack, choose: random.Random) -> None:
+    """Kill until KILLS processes have died. A machine with other work restarts them slowly and takes its time."""
+    until, killed = time.monotonic() + KILLS * 6, 0
+    while killed < KILLS:
+        assert time.monotonic() < until, f"only {killed} kills were made"
+        time.sleep(choose.uniform(0.05, 0.6))
+        mains, children = dispatchers(stack)
+        # Children come back at once, a main process takes seconds to start.
+        alive = mains if choose.random() < 0.05 else children
+        if alive and kill(choose.choice(alive)):
+            killed += 1
 
 
 def kill(pid: int) -> bool:
@@ -76,10 +84,10 @@ def kill(pid: int) -> bool:
     return True
 
 
-def keep_paying(world: World, stop: float) -> list[str]:
-    """Ask for payments until `stop`; every answer that was given counts as a promise."""
+def keep_paying(world: World, enough: threading.Event) -> list[str]:
+    """Ask for payments until it is enough; every answer that was given counts as a promise."""
     found = []
-    while time.monotonic() < stop:
+    while not enough.is_set():
         answer = world.api._http.post(
             "/v1/payments", json=world.body(7), headers={"Idempotency-Key": secrets.token_hex(12), "Prefer": "respond-async"}
         )
@@ -106,7 +114,7 @@ def compare(world: World, paid: list[str]) -> None:
     assert set(charges) == settled, "the provider's book and ours differ"
     assert set(paid) <= set(states), "an acknowledged payment is lost"
     assert set(states.values()) <= {"settled", "failed", "expired", "canceled"}, Counter(states.values())
-    assert len(settled) > 20
+    assert len(settled) > 50
     available, held = world.balance()
     assert (available, held) == (10**7 - 7 * len(settled), 0)
     entries = world.rows("SELECT count(*) AS n, max(seq) AS last FROM ledger_entries")[0]
