@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from codespar.lib import pointers
 from codespar.lib.db import Refused
 from codespar.lib.errors import CodesparError, Invalid
 from codespar.rest import problem
@@ -82,13 +83,8 @@ def _response(body: dict[str, Any], error: Exception) -> Response:
 
 def _flat(detail: Any, pointer: str) -> list[tuple[str, str]]:
     if isinstance(detail, dict):
-        return [pair for name, value in detail.items() for pair in _flat(value, pointer if name == "" else f"{pointer}/{_token(name)}")]
+        return [pair for name, value in detail.items() for pair in _flat(value, pointer if name == "" else pointer + pointers.step(name))]
     if isinstance(detail, list):
         nested = any(isinstance(value, dict | list) for value in detail)
         return [pair for index, value in enumerate(detail) for pair in _flat(value, f"{pointer}/{index}" if nested else pointer)]
     return [(pointer, str(detail))]
-
-
-def _token(name: object) -> str:
-    """One step of a JSON pointer (RFC 6901)."""
-    return str(name).replace("~", "~0").replace("/", "~1")

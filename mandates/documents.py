@@ -10,7 +10,7 @@ organisation's zone), amount_over {amount, currency}. A rule without `when` spea
 from collections.abc import Callable
 from typing import Any
 
-from codespar.lib import ids, money, windows
+from codespar.lib import ids, money, pointers, windows
 from codespar.lib.errors import Invalid
 from codespar.lib.names import country, slug
 
@@ -84,7 +84,7 @@ def _rule(rule: object, pointer: str) -> dict[str, Any]:
         raise Invalid(f"A rule has an id and an effect, one of {', '.join(EFFECTS)}.", pointer=f"{pointer}/effect")
     unknown = sorted(set(rule) - {"id", "effect"} - _MEMBERS[rule["effect"]])
     if unknown:
-        raise Invalid(f"A rule of this effect has no member {unknown[0]!r}.", pointer=f"{pointer}/{unknown[0]}")
+        raise Invalid(f"A rule of this effect has no member {unknown[0]!r}.", pointer=pointer + pointers.step(unknown[0]))
     checked: dict[str, Any] = {"id": slug(rule.get("id"), f"{pointer}/id"), "effect": rule["effect"]}
     if "when" in rule:
         checked["when"] = _when(rule["when"], f"{pointer}/when")
@@ -121,7 +121,7 @@ def _when(value: object, pointer: str) -> dict[str, Any]:
         raise Invalid("`when` is an object.", pointer=pointer)
     checked: dict[str, Any] = {}
     for name, item in value.items():
-        at = f"{pointer}/{name}"
+        at = pointer + pointers.step(name)
         if name in _LISTS:
             if not isinstance(item, list) or not 1 <= len(item) <= 1000:
                 raise Invalid("This must be a list of 1 to 1000 values: leave it out where nothing is restricted.", pointer=at)

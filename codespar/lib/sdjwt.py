@@ -173,12 +173,12 @@ def check_agent_jwk(value: object) -> dict[str, str]:
     if isinstance(value, Mapping) and "d" in value:
         raise Invalid(
             "This is a private key (it has the member d). Send the public half only, and make a new key: this one has been shown.",
-            pointer="/agent_jwk/d",
+            pointer="/d",
         )
     if not isinstance(value, Mapping) or set(value) != _JWK_MEMBERS:
-        raise Invalid("The agent's key must be a JWK with exactly the members kty, crv, x and y.", pointer="/agent_jwk")
+        raise Invalid("The agent's key must be a JWK with exactly the members kty, crv, x and y.")
     if value["kty"] != "EC" or value["crv"] != "P-256":
-        raise Invalid('The agent\'s key must be {"kty": "EC", "crv": "P-256"}.', pointer="/agent_jwk")
+        raise Invalid('The agent\'s key must be {"kty": "EC", "crv": "P-256"}.')
     jwk = {name: value[name] for name in ("kty", "crv", "x", "y")}
     public_key(jwk)
     return jwk
@@ -186,11 +186,11 @@ def check_agent_jwk(value: object) -> dict[str, str]:
 
 def public_key(jwk: Mapping[str, str]) -> ec.EllipticCurvePublicKey:
     """The key inside a P-256 JWK. Raises `Invalid` unless x and y are 32 bytes each and a point on the curve."""
-    x, y = (_coordinate(jwk[name], f"/agent_jwk/{name}") for name in ("x", "y"))
+    x, y = (_coordinate(jwk[name], f"/{name}") for name in ("x", "y"))
     try:
         return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
     except ValueError as error:
-        raise Invalid("x and y are not a point on P-256.", pointer="/agent_jwk") from error
+        raise Invalid("x and y are not a point on P-256.") from error
 
 
 def public_jwk(key: ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey) -> dict[str, str]:

@@ -7,7 +7,7 @@ from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerial
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from codespar.lib import clock, ids, money, names, windows
+from codespar.lib import clock, ids, money, names, pointers, windows
 from codespar.lib.errors import Invalid
 
 
@@ -54,10 +54,9 @@ class _Checked(serializers.Field[Any, Any, Any, Any]):
         try:
             return self.read(data)
         except Invalid as error:
-            at = error.pointer.strip("/")
             nested: Any = error.detail
-            for part in reversed(at.split("/") if at else []):
-                nested = {part: nested}
+            for name in reversed(pointers.names(error.pointer)):
+                nested = {name: nested}
             raise serializers.ValidationError(nested) from error
 
     def to_representation(self, value: Any) -> Any:

@@ -186,6 +186,30 @@ def test_unknown_members_are_refused_where_they_stand(furnished: Furnished) -> N
     assert is_problem(answer, 400)["errors"][0]["pointer"] == "/a~1b~0c", "RFC 6901"
 
 
+def pointer(world: World, path: str, body: dict[str, Any]) -> str:
+    answer = world.people().send(path, body)
+    return str(is_problem(answer, 400)["errors"][0]["pointer"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "where"),
+    [
+        ({"id": "x", "effect": "deny", "a/b~c": 1}, "/a~1b~0c"),
+        ({"id": "x", "effect": "deny", "when": {"a/b~c": ["x"]}}, "/when/a~1b~0c"),
+        ({"id": "x", "effect": "deny", "when": {"countries": ["BR", "Brazil"]}}, "/when/countries/1"),
+    ],
+)
+def test_a_pointer_leads_to_the_member_of_a_rule(shared_world: World, rule: dict[str, Any], where: str) -> None:
+    body = {"name": "p", "scope": "org", "document": {"rules": [rule]}}
+    assert pointer(shared_world, "/v1/policies", body) == f"/document/rules/0{where}"
+
+
+@pytest.mark.parametrize(("change", "where"), [({"d": "x"}, "/d"), ({"x": "short"}, "/x"), ({"crv": "P-384"}, "")])
+def test_a_pointer_leads_to_the_member_of_a_key(shared_world: World, change: dict[str, str], where: str) -> None:
+    body = {"project": shared_world.project, "name": "a", "public_jwk": operations.jwk() | change}
+    assert pointer(shared_world, "/v1/agents", body) == f"/public_jwk{where}"
+
+
 @pytest.mark.parametrize("value", [None, [], [1], "text", 1, True, [[]], [{}]], ids=str)
 def test_a_member_of_the_wrong_type_is_named(furnished: Furnished, value: Any) -> None:
     for operation in operations.operations():
