@@ -6,7 +6,7 @@ clock that SQL enforces with; this machine's clock (`now`) only has to agree wit
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,8 @@ MOST_SKEW = timedelta(seconds=2)
 SUBMIT_WITHIN = timedelta(seconds=60)
 DEFAULT_RAIL = "sandbox"
 RISK = "not_configured"
+# What input that this code cannot read raises.
+UNREADABLE = (CodesparError, KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`outcome` is allow, approval or deny. `layer` and `code` name what refused or asked. The rest is what the payment needs."""
+    """`outcome` is allow, approval or deny. `layer` and `code` name what refused or asked.
+
+    `shadows` says what each version in shadow would have said, once policies were asked at all; it decides nothing. The rest is what
+    the payment needs.
+    """
 
     outcome: str
     layer: str | None
@@ -58,6 +64,7 @@ class Decision:
     submit_by: datetime | None = None
     presentation: credentials.Presentation | None = None
     receipt: str | None = None
+    shadows: tuple[Mapping[str, Any], ...] = ()
 
 
 class Refusal(Exception):
@@ -74,14 +81,21 @@ def decide(snapshot: Mapping[str, Any], ask: Ask, *, now: datetime, approved: bo
     `approved` says that a person's approval for exactly this payment is at hand: it answers what policies and an unconfirmed
     counterparty ask for, and nothing else.
     """
-    policies = tuple({"policy": p["policy"], "version": p["version"]} for p in snapshot.get("policies") or ())
+    found = _decided(snapshot, ask, now, approved)
+    asked = found.outcome != "deny" or found.layer in ("policy", "wallet")
+    return replace(found, shadows=_shadows(snapshot, ask, found.rail)) if asked else found
+
+
+def _decided(snapshot: Mapping[str, Any], ask: Ask, now: datetime, approved: bool) -> Decision:
+    policies: tuple[Mapping[str, Any], ...] = ()
     rail = ask.rail or DEFAULT_RAIL
     try:
+        policies = tuple({"policy": p["policy"], "version": p["version"]} for p in snapshot["policies"])
         return _decide(snapshot, ask, rail, policies, now, approved)
     except Refusal as no:
         reason = {"code": no.code, "layer": no.layer, "policy": None, "rule": None, "detail": no.detail}
         return Decision("deny", no.layer, no.code, no.detail, (reason,), policies=policies, rail=rail, receipt=no.receipt)
-    except (CodesparError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except UNREADABLE as error:
         # Total: an input that this code cannot read is one that it does not allow.
         detail = f"The decision could not be made from what is known ({type(error).__name__}): the answer is no."
         reason = {"code": "undecidable", "layer": "engine", "policy": None, "rule": None, "detail": detail}
@@ -145,18 +159,22 @@ def _verified(
     snapshot: Mapping[str, Any], ask: Ask, mandate: Mapping[str, Any], at: datetime
 ) -> tuple[terms.Terms, credentials.Presentation | None]:
     """The stored credential is verified before every use; what the agent sent must be it, or be signed over it."""
+    deployment = snapshot["deployment"]
+    if deployment is None:
+        # Nameless, any deployment's mandate would do.
+        raise ValueError("the deployment has no name")
     keys = {mandate["kid"]: public_key({name: snapshot["mandate_key"][name] for name in ("kty", "crv", "x", "y")})}
     try:
-        stored = credentials.verify(credential=mandate["credential"], keys=keys, now=at, deployment=snapshot["deployment"])
+        stored = credentials.verify(credential=mandate["credential"], keys=keys, now=at, deployment=deployment)
         if ask.proof is None:
             return stored, None
         if "~~" not in ask.proof:
-            credentials.verify(credential=ask.proof, keys=keys, now=at, deployment=snapshot["deployment"])
+            credentials.verify(credential=ask.proof, keys=keys, now=at, deployment=deployment)
             if ask.proof != mandate["credential"]:
                 raise MandateInvalid("This credential is not the mandate of that id.")
             return stored, None
         presentation = credentials.verify_presentation(
-            presentation=ask.proof, keys=keys, audience=audience(snapshot), now=at, deployment=snapshot["deployment"]
+            presentation=ask.proof, keys=keys, audience=audience(snapshot), now=at, deployment=deployment
         )
         if presentation.terms != stored:
             raise MandateInvalid("This presentation is of another mandate.")
@@ -278,6 +296,22 @@ def _policy(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime) -> p
     return policy.evaluate(active, facts(snapshot, ask, rail), counters, at=at, local=local)
 
 
+def _shadows(snapshot: Mapping[str, Any], ask: Ask, rail: str) -> tuple[Mapping[str, Any], ...]:
+    """What the policies would have said with each version in shadow in its policy's place."""
+    found: list[Mapping[str, Any]] = []
+    for watching in snapshot.get("shadows") or ():
+        said = {"policy": watching["policy"], "version": watching["version"], "outcome": "deny", "code": "undecidable", "rule": None}
+        others = [p for p in snapshot["policies"] if p["policy"] != watching["policy"]]
+        try:
+            verdict = _policy({**snapshot, "policies": [*others, watching]}, ask, rail, clock.parse(snapshot["at"]))
+            said |= {"outcome": verdict.outcome, "code": verdict.code, "rule": verdict.reasons[0].rule}
+        except UNREADABLE:
+            # A document that this code cannot read would allow nothing.
+            pass
+        found.append(said)
+    return tuple(found)
+
+
 def facts(snapshot: Mapping[str, Any], ask: Ask, rail: str) -> policy.Facts:
     """What policies may look at: ids from the request, everything about the counterparty from the registry."""
     agent, payee = snapshot["agent"], snapshot["counterparty"]
@@ -343,17 +377,4 @@ def _waiting(ready: Decision, layer: str, code: str, detail: str) -> Decision:
     reasons = tuple(r for r in ready.reasons if r["code"] != "allowed") or (
         {"code": code, "layer": layer, "policy": None, "rule": None, "detail": detail},
     )
-    return Decision(
-        "approval",
-        layer,
-        code,
-        detail,
-        reasons,
-        ready.remaining,
-        ready.policies,
-        ready.rail,
-        ready.account,
-        ready.counterparty_version,
-        ready.submit_by,
-        ready.presentation,
-    )
+    return replace(ready, outcome="approval", layer=layer, code=code, detail=detail, reasons=reasons)

@@ -175,6 +175,7 @@ class Decision(TenantModel):
     code = models.TextField(null=True)
     reasons = models.JSONField()
     policies = models.JSONField()
+    shadows = models.JSONField()
     at = models.DateTimeField()
     entry_id = models.UUIDField()
 

@@ -58,12 +58,11 @@ def policies(org: UUID, rows: list[Policy]) -> list[dict[str, Any]]:
     found = [row.id for row in rows]
     with db.tenant(org):
         versions = list(PolicyVersion.objects.for_org(org).filter(policy_id__in=found).order_by("version"))
-        activations: dict[UUID, PolicyActivation] = {}
-        # A shadow version watches beside the one in force; it does not replace it.
-        for row in PolicyActivation.objects.for_org(org).filter(policy_id__in=found).order_by("epoch"):
-            if row.state != "shadow" or row.policy_id not in activations:
-                activations[row.policy_id] = row
-    return [serializers.policy(row, [v for v in versions if v.policy_id == row.id], activations.get(row.id)) for row in rows]
+        activations = list(PolicyActivation.objects.for_org(org).filter(policy_id__in=found).order_by("epoch"))
+    return [
+        serializers.policy(row, [v for v in versions if v.policy_id == row.id], [a for a in activations if a.policy_id == row.id])
+        for row in rows
+    ]
 
 
 def policy(org: UUID, policy: UUID, **where: Any) -> dict[str, Any]:

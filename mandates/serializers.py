@@ -140,7 +140,7 @@ class MandateOut(serializers.Serializer[Any]):
 
 
 class PolicyOut(serializers.Serializer[Any]):
-    """`active_version` is what is in force; `versions` are all that were written."""
+    """`active_version` is what is in force, `shadow_version` what watches beside it; `versions` are all that were written."""
 
     id = serializers.CharField()
     object = serializers.CharField()
@@ -150,6 +150,7 @@ class PolicyOut(serializers.Serializer[Any]):
     scope_id = serializers.CharField()
     state = serializers.CharField()
     active_version = serializers.IntegerField(allow_null=True)
+    shadow_version = serializers.IntegerField(allow_null=True)
     versions = serializers.ListField(child=serializers.DictField())
     created_at = serializers.CharField()
 
@@ -214,9 +215,11 @@ def revocation_out(row: Revocation) -> dict[str, Any]:
     }
 
 
-def policy(row: Policy, versions: list[PolicyVersion], activation: PolicyActivation | None) -> dict[str, Any]:
+def policy(row: Policy, versions: list[PolicyVersion], activations: list[PolicyActivation]) -> dict[str, Any]:
+    """`activations` in their order. A version in shadow watches beside the one in force, until the next activation."""
     prefix = {"org": "org", "project": "prj", "agent": "agt"}[row.scope]
-    active = activation is not None and activation.state == "active"
+    newest = activations[-1] if activations else None
+    ruling = next((a for a in reversed(activations) if a.state != "shadow"), newest)
     return {
         "id": ids.wire("pol", row.id),
         "object": "policy",
@@ -224,8 +227,9 @@ def policy(row: Policy, versions: list[PolicyVersion], activation: PolicyActivat
         "name": row.name,
         "scope": row.scope,
         "scope_id": ids.wire(prefix, row.scope_id),
-        "state": activation.state if activation else "draft",
-        "active_version": activation.version if activation and active else None,
+        "state": ruling.state if ruling else "draft",
+        "active_version": ruling.version if ruling and ruling.state == "active" else None,
+        "shadow_version": newest.version if newest and newest.state == "shadow" else None,
         "versions": [
             {
                 "version": version.version,

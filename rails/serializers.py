@@ -92,7 +92,7 @@ class DenyIn(fields.Strict):
 
 
 class DecisionOut(serializers.Serializer[Any]):
-    """`outcome` is allow, approval or deny; `layer` and `code` say who decided so."""
+    """`outcome` is allow, approval or deny; `layer` and `code` say who decided so; `shadows`: what versions in shadow would have said."""
 
     id = serializers.CharField(allow_null=True)
     outcome = serializers.CharField()
@@ -100,6 +100,7 @@ class DecisionOut(serializers.Serializer[Any]):
     code = serializers.CharField(allow_null=True)
     reasons = serializers.ListField(child=serializers.DictField())
     policies = serializers.ListField(child=serializers.DictField())
+    shadows = serializers.ListField(child=serializers.DictField())
 
 
 class DryRunOut(DecisionOut):
@@ -190,6 +191,7 @@ def dry_run(decision: Decision, livemode: bool) -> dict[str, Any]:
         "detail": decision.detail,
         "reasons": list(decision.reasons),
         "policies": list(decision.policies),
+        "shadows": list(decision.shadows),
         "remaining": list(decision.remaining),
     }
 
@@ -231,6 +233,7 @@ def payment(row: Payment, about: Mapping[str, Any]) -> dict[str, Any]:
             "code": decision.code,
             "reasons": decision.reasons,
             "policies": decision.policies,
+            "shadows": decision.shadows,
         },
         "receipt": about["receipt"],
         "submit_by": clock.stamp(row.submit_by),

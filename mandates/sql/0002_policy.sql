@@ -48,17 +48,19 @@ CREATE FUNCTION rule_matches(r policy_rules, f payment_facts, p_local timestamp)
        AND (r.effect <> 'limit' OR f.currency = r.currency)
 $$;
 
-CREATE FUNCTION active_policies(p_org uuid, p_livemode boolean, p_project uuid, p_agent uuid)
+-- The versions in force (p_state 'active'), or those that watch ('shadow'). A shadow replaces nothing, and ends with the next word on its policy.
+CREATE FUNCTION policies_in(p_state text, p_org uuid, p_livemode boolean, p_project uuid, p_agent uuid)
 RETURNS TABLE (policy_id uuid, version integer, scope text, scope_id uuid) LANGUAGE sql STABLE AS $$
     SELECT p.id, a.version, p.scope, p.scope_id
     FROM policies p
     CROSS JOIN LATERAL (SELECT x.version, x.state FROM policy_activations x
-                        WHERE x.org_id = p.org_id AND x.policy_id = p.id AND x.state <> 'shadow' ORDER BY x.epoch DESC LIMIT 1) a
-    WHERE p.org_id = p_org AND p.livemode = p_livemode AND a.state = 'active'
+                        WHERE x.org_id = p.org_id AND x.policy_id = p.id AND (p_state = 'shadow' OR x.state <> 'shadow')
+                        ORDER BY x.epoch DESC LIMIT 1) a
+    WHERE p.org_id = p_org AND p.livemode = p_livemode AND a.state = p_state
       AND p.scope_id IN (p_org, p_project, p_agent)
 $$;
 
--- What is counted: every selector that an active rule ever needed. Counting never stops, so no window has a gap.
+-- What is counted: every selector that a rule in force, or in shadow, ever needed. Counting never stops, so no window has a gap.
 CREATE TABLE counter_selectors (
     org_id uuid NOT NULL REFERENCES organisations,
     livemode boolean NOT NULL,
@@ -106,7 +108,7 @@ BEGIN
                    ELSE coalesce(coalesce(k.amount, 0) + f.amount > r.max_amount, false)
                         OR coalesce(coalesce(k.uses, 0) + 1 > r.max_count, false) END)
     INTO v_policies, v_org_policy, v_org_limit, v_allowed, v_denied, v_approval, v_over
-    FROM active_policies(f.org, f.livemode, f.project, f.agent) a
+    FROM policies_in('active', f.org, f.livemode, f.project, f.agent) a
     LEFT JOIN policy_rules r ON r.org_id = f.org AND r.policy_id = a.policy_id AND r.version = a.version
     LEFT JOIN counters k ON r.effect = 'limit' AND k.org_id = f.org AND k.selector = selector(a.scope, a.scope_id, r.per, f)
         AND k.currency = f.currency AND k.window_kind = r.window_kind AND k.window_start = window_start(r.window_kind, v_local)
@@ -139,5 +141,5 @@ BEGIN
     END LOOP;
 END $$;
 
-GRANT EXECUTE ON FUNCTION in_windows, window_start, selector, same_payment, rule_matches, active_policies, policy_counters,
+GRANT EXECUTE ON FUNCTION in_windows, window_start, selector, same_payment, rule_matches, policies_in, policy_counters,
     policy_outcome, policy_compile, epoch_grows, usage_caps_fixed TO codespar_definer;

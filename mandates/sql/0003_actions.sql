@@ -215,7 +215,7 @@ BEGIN
     ON CONFLICT (org_id, scope, scope_id) DO UPDATE SET epoch = e.epoch + 1 RETURNING e.epoch INTO v_epoch;
     INSERT INTO policy_activations (org_id, policy_id, epoch, version, state, author, entry_id)
     VALUES (p_org, unwire('pol', d->>'id'), v_epoch, (d->>'version')::integer, d->>'state', p.actor, unwire('ent', c->>'id'));
-    IF d->>'state' = 'active' THEN
+    IF d->>'state' IN ('active', 'shadow') THEN
         SELECT timezone INTO v_zone FROM organisations WHERE id = p_org;
         FOR s IN
             INSERT INTO counter_selectors (org_id, livemode, scope, scope_id, per, currency, window_kind)
@@ -246,6 +246,7 @@ CREATE TABLE decisions (
     code text,
     reasons jsonb NOT NULL,
     policies jsonb NOT NULL,
+    shadows jsonb NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     entry_id uuid NOT NULL,
     CONSTRAINT decisions_pkey PRIMARY KEY (org_id, id),

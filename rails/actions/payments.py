@@ -128,6 +128,7 @@ def decision_parts(verdict: Decision, snapshot: Mapping[str, Any], payment: str,
             "code": verdict.code,
             "reasons": [dict(reason) for reason in verdict.reasons],
             "policies": [dict(policy) for policy in verdict.policies],
+            "shadows": [dict(shadow) for shadow in verdict.shadows],
         },
     ]
     if verdict.outcome != "deny" and before == "new":

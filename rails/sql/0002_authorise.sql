@@ -107,8 +107,8 @@ DECLARE
     d jsonb := record_part(c, 'decision');
     v_id uuid := unwire('dec', d->>'id');
 BEGIN
-    INSERT INTO decisions (org_id, id, payment_id, facts, outcome, layer, code, reasons, policies, entry_id)
-    VALUES (p_org, v_id, p_payment, f, d->>'outcome', d->>'layer', d->>'code', d->'reasons', d->'policies', unwire('ent', c->>'id'));
+    INSERT INTO decisions (org_id, id, payment_id, facts, outcome, layer, code, reasons, policies, shadows, entry_id)
+    VALUES (p_org, v_id, p_payment, f, d->>'outcome', d->>'layer', d->>'code', d->'reasons', d->'policies', d->'shadows', unwire('ent', c->>'id'));
     RETURN v_id;
 END $$;
 

@@ -1,5 +1,13 @@
 -- Everything that a decision reads, in one call and one moment.
 
+CREATE FUNCTION policy_documents(p_state text, f payment_facts) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('policy', wire('pol', a.policy_id), 'version', a.version, 'scope', a.scope, 'scope_id', a.scope_id,
+        'document', v.document) ORDER BY array_position('{org,project,agent}', a.scope)), '[]')
+    FROM policies_in(p_state, f.org, f.livemode, f.project, f.agent) a
+    JOIN policy_versions v ON v.org_id = f.org AND v.policy_id = a.policy_id AND v.version = a.version
+$$;
+GRANT EXECUTE ON FUNCTION policy_documents TO codespar_definer;
+
 CREATE FUNCTION snapshot(p_org uuid, p_digest bytea, p_request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     p principal;
@@ -43,10 +51,7 @@ BEGIN
                             'category', k.category, 'accounts', v.document->'accounts')
                          FROM counterparties k JOIN counterparty_versions v ON v.org_id = k.org_id AND v.counterparty_id = k.id AND v.version = k.version
                          WHERE k.org_id = p_org AND k.id = f.counterparty),
-        'policies', (SELECT coalesce(jsonb_agg(jsonb_build_object('policy', wire('pol', a.policy_id), 'version', a.version, 'scope', a.scope, 'scope_id', a.scope_id,
-                            'document', v.document) ORDER BY array_position('{org,project,agent}', a.scope)), '[]')
-                     FROM active_policies(p_org, f.livemode, f.project, f.agent) a
-                     JOIN policy_versions v ON v.org_id = p_org AND v.policy_id = a.policy_id AND v.version = a.version),
+        'policies', policy_documents('active', f), 'shadows', policy_documents('shadow', f),
         'counters', (SELECT coalesce(jsonb_agg(jsonb_build_object('selector', n.selector, 'window', n.window_kind, 'start', n.window_start,
                             'amount', coalesce(k.amount, 0), 'uses', coalesce(k.uses, 0), 'last_at', utc(k.last_at))), '[]')
                      FROM policy_counters(f, v_now AT TIME ZONE o.timezone) n

@@ -66,10 +66,51 @@ def test_a_narrower_policy_only_tightens(world: World) -> None:
     assert code(world.pay(100)) == "limit_payment"
 
 
-def test_a_shadow_version_watches_and_changes_nothing(world: World) -> None:
-    written = world.people().post(f"/v1/policies/{world.policy}/versions", {"document": {"rules": []}})
-    world.people().post(f"/v1/policies/{world.policy}/activate", {"version": len(written["versions"]), "state": "shadow"})
-    assert world.pay().status_code == 201
+def shadow(world: World, *rules: dict[str, object]) -> int:
+    """A new version of the organisation's policy that only watches; its number."""
+    written = world.people().post(f"/v1/policies/{world.policy}/versions", {"document": {"rules": list(rules)}})
+    version = len(written["versions"])
+    world.people().post(f"/v1/policies/{world.policy}/activate", {"version": version, "state": "shadow"})
+    return version
+
+
+def test_a_shadow_version_says_what_it_would_have_said_and_changes_nothing(world: World) -> None:
+    world.set_policy(ALLOW, CAP)
+    ruling = world.people().get(f"/v1/policies/{world.policy}")["active_version"]
+    assert world.pay(300).json()["decision"]["shadows"] == []
+    version = shadow(world, ALLOW, limit("day", 1000))
+    shown = world.people().get(f"/v1/policies/{world.policy}")
+    assert (shown["state"], shown["active_version"], shown["shadow_version"]) == ("active", ruling, version)
+
+    def says(outcome: str, code: str | None, rule: str) -> list[dict[str, object]]:
+        return [{"policy": world.policy, "version": version, "outcome": outcome, "code": code, "rule": rule}]
+
+    # It counts like one in force, with what was spent before it: 300, then 1000, then 1001.
+    within, over = world.pay(700).json(), world.pay(1)
+    assert (within["status"], within["decision"]["shadows"]) == ("settled", says("allow", None, "all"))
+    assert (over.status_code, over.json()["decision"]["shadows"]) == (201, says("deny", "limit_day", "per-day"))
+    assert [p["version"] for p in over.json()["decision"]["policies"]] == [ruling]
+    dry = world.api.send("/v1/payments?dry_run=true", world.body(5)).json()
+    assert (dry["outcome"], dry["shadows"]) == ("allow", says("deny", "limit_day", "per-day"))
+    # It is in the record, and a payment that no policy was asked about says nothing of it.
+    record = next(e for e in world.entries() if (e["kind"], e["subject"]) == ("payment.authorized", over.json()["id"]))
+    part = next(p for p in record["content"]["parts"] if p["part"] == "decision")
+    assert part["shadows"] == says("deny", "limit_day", "per-day")
+    assert world.pay(10**12).json()["payment"]["decision"]["shadows"] == []
+    # Whatever is put into force next ends the watch.
+    world.set_policy(ALLOW, CAP)
+    assert world.pay(2).json()["decision"]["shadows"] == []
+    assert world.people().get(f"/v1/policies/{world.policy}")["shadow_version"] is None
+
+
+def test_a_shadow_version_that_allows_more_lets_nothing_through(world: World) -> None:
+    world.set_policy(ALLOW, limit("payment", 100))
+    shadow(world, ALLOW, CAP)
+    answer = world.pay(101)
+    assert code(answer) == "limit_payment"
+    assert [s["outcome"] for s in answer.json()["payment"]["decision"]["shadows"]] == ["allow"]
+    shadow(world)
+    assert [(s["outcome"], s["code"]) for s in world.pay(100).json()["decision"]["shadows"]] == [("deny", "currency_not_covered")]
 
 
 def test_approval_is_asked_for_given_once_and_decided_again(world: World) -> None:
