@@ -143,6 +143,8 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Whoever reaches the broker can put tasks on it, which do what they always do, but cannot stop or change a worker.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_TASK_ROUTES = {"rails.tasks.*": {"queue": "rail"}}
 
 LOGGING_CONFIG = "codespar.logs.configure"

@@ -63,12 +63,14 @@ class _Child:
 class Supervisor:
     """The children of one folder (logs in `<folder>/logs`, who runs in `<folder>/processes.json`).
 
-    `max_restarts` deaths in a row with exponential backoff, then the child stays down and `failure` says why.
+    A child that dies is started again after a pause twice as long as the last one, up to a bound. After `max_restarts` deaths in a
+    row it stays down, and `failure` says why.
     """
 
     folder: Path
     max_restarts: int = 5
     backoff_seconds: float = 0.5
+    longest_backoff_seconds: float = 30.0
     failure: str | None = None
     _children: dict[str, _Child] = field(default_factory=dict)
     _token: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -191,7 +193,7 @@ class Supervisor:
             if child.deaths > self.max_restarts:
                 self._give_up(child, f"it ended {child.deaths} times, the last time with status {code}")
             else:
-                child.due = now + self.backoff_seconds * 2 ** (child.deaths - 1)
+                child.due = now + min(self.backoff_seconds * 2 ** (child.deaths - 1), self.longest_backoff_seconds)
         elif now >= child.due:
             try:
                 self._children[child.spec.name] = self._spawn(child.spec, child.deaths)

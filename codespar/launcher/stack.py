@@ -162,7 +162,8 @@ class Stack:
 
     def _celery(self, name: str, command: str, *options: str) -> Spec:
         argv = ["celery", "-A", "codespar.celery", command, *options, "--loglevel", "INFO"]
-        argv += ["-n", f"{name}@%h"] if command == "worker" else []
+        # The workers share nothing but the queue: there is nothing to learn from neighbours before the first task.
+        argv += ["-n", f"{name}@%h", "--without-mingle", "--without-gossip"] if command == "worker" else []
         ready = " ready." if command == "worker" else "beat: Starting"
         return self._spec(name, "rail", "api", argv, ready_text=ready)
 

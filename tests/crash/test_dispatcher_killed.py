@@ -26,7 +26,7 @@ SEED = int(os.environ.get("CODESPAR_TEST_SEED", secrets.randbelow(10**9)))
 def running(worker_id: str, stack: object) -> Iterator[Stack]:
     """A stack of this module's own: what dies here holds up nobody else."""
     own = testing.copy(f"crash_{worker_id}").stack(extra_env={"CODESPAR_REQUESTS_PER_MINUTE": "100000"})
-    own.supervisor.max_restarts, own.supervisor.backoff_seconds = 10**6, 0.001
+    own.supervisor.max_restarts, own.supervisor.longest_backoff_seconds = 10**6, 0.001
     with own as started:
         yield started
 
