@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,10 @@ from codespar.lib import db, ids
 
 _AT_ONCE = 1000
 _SECONDS = 900
+# The sealer runs every few seconds: a chain that is older than this has a checkpoint outside the database.
+SEALED_WITHIN = timedelta(minutes=2)
 _ENTRIES = "SELECT org_id, seq, id, kind, kid, at, prev, hash, content, sig, leaf FROM ledger_entries WHERE org_id = %s ORDER BY seq, id"
+_LATE = "SELECT FROM ledger_entries WHERE org_id = %s AND seq = 1 AND at < clock_timestamp() - %s"
 _CHECKPOINTS = "SELECT size, note, root, frontier FROM ledger_checkpoints WHERE org_id = %s ORDER BY size"
 
 
@@ -89,7 +93,9 @@ def verify_org(org: UUID, *, pins: Mapping[UUID, str], checkpoint_dir: Path, tic
         whole = chain.status(codes, pinned=True) != chain.TAMPERED and result.count > 0
         if whole:
             problems += books.check(org)
-    if inside.count and not checkpoints.sizes(folder=checkpoint_dir, org=org):
+        late = bool(db.select(_LATE, [str(org), SEALED_WITHIN]))
+    if (inside.count or late) and not checkpoints.sizes(folder=checkpoint_dir, org=org):
+        # Without them a tail that was cut, with the database's own checkpoints of it, would leave no trace.
         problems.append(Problem(None, "checkpoints_unreachable", f"None of the chain's checkpoints is in {checkpoint_dir}."))
     if not result.count and not problems:
         problems.append(Problem(None, "chain_missing", "There is no chain of this organisation in this database."))

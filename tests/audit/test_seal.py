@@ -127,12 +127,60 @@ def test_nothing_is_signed_over_a_chain_that_changed(engine: Engine, statement: 
     assert not engine.note(made, 2).exists()
 
 
-def test_one_broken_chain_does_not_stop_the_others(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM ledger_entries WHERE org_id = :org",
+        "UPDATE ledger_checkpoints SET note = NULL WHERE org_id = :org",
+        None,
+    ],
+    ids=["no entries", "no note", "a note of other bytes"],
+)
+def test_one_broken_chain_does_not_stop_the_others(engine: Engine, statement: str | None) -> None:
     broken, whole = engine.create(), engine.create()
-    org = broken["organisation"].removeprefix("org_")
-    engine.superuser(f"DELETE FROM ledger_entries WHERE org_id = '{org}'::uuid")
+    if statement is None:
+        engine.seal()
+        engine.note(broken).write_bytes(b"\xff\xfe")
+        grow(engine, broken)
+        grow(engine, whole)
+    else:
+        engine.superuser(statement.replace(":org", f"'{broken['organisation'].removeprefix('org_')}'::uuid"))
     engine.seal()
-    assert (engine.note(broken).exists(), engine.note(whole).exists()) == (False, True)
+    newest = 2 if statement is None else 1
+    assert (engine.note(broken, newest).exists(), engine.note(whole, newest).exists()) == (False, True)
+
+
+def test_a_database_that_was_set_back_is_not_sealed_on(engine: Engine) -> None:
+    """Rows as of an older day, the files of today: what grows on the old history is not signed over."""
+    made = engine.create()
+    engine.seal()
+    for size in (2, 3):
+        grow(engine, made)
+        engine.seal()
+        assert engine.note(made, size).exists()
+    org = f"'{made['organisation'].removeprefix('org_')}'::uuid"
+    engine.superuser(f"DELETE FROM ledger_checkpoints WHERE size > 1 AND org_id = {org}")
+    engine.superuser(f"DELETE FROM ledger_entries WHERE seq > 1 AND org_id = {org}")
+    engine.superuser(f"UPDATE ledger_heads SET seq = 1, hash = (SELECT hash FROM ledger_entries WHERE org_id = {org}) WHERE org_id = {org}")
+    for _ in range(4):
+        grow(engine, made)
+    assert "covers 3 entries, the last one in the database 1" in engine.seal()
+    assert not engine.note(made, 5).exists()
+    found = engine.verify(made)
+    assert (found["status"], found["problems"][0]["code"]) == ("tampered", "checkpoint_root")
+
+
+def test_an_old_chain_without_a_checkpoint_outside_is_not_verified(engine: Engine) -> None:
+    """Cut, with the database's own checkpoints of what was cut, it would look like one that nobody has sealed yet."""
+    made = engine.create()
+    assert engine.verify(made)["status"] == "verified"
+    argv = ["verify", "--json", "--org", made["organisation"], "--pin", made["pin"]]
+    old = "from datetime import timedelta; from codespar.audit import verify; verify.SEALED_WITHIN = timedelta(0)"
+    code = f"import django; django.setup(); {old}; from codespar import cli; cli.app({argv!r})"
+    done = subprocess.run([sys.executable, "-c", code], env=engine.copy.env("auditor"), capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    problems = json.loads(done.stdout)["organisations"][0]["problems"]
+    assert [problem["code"] for problem in problems] == ["checkpoints_unreachable"]
 
 
 @pytest.mark.parametrize("role", ["agent", "control", "auditor"])

@@ -114,7 +114,7 @@ def compare(world: World, paid: list[str]) -> None:
     assert set(charges) == settled, "the provider's book and ours differ"
     assert set(paid) <= set(states), "an acknowledged payment is lost"
     assert set(states.values()) <= {"settled", "failed", "expired", "canceled"}, Counter(states.values())
-    assert len(settled) > 50
+    assert len(settled) > 50, Counter(states.values())
     available, held = world.balance()
     assert (available, held) == (10**7 - 7 * len(settled), 0)
     entries = world.rows("SELECT count(*) AS n, max(seq) AS last FROM ledger_entries")[0]
