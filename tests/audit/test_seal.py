@@ -131,10 +131,9 @@ def test_nothing_is_signed_over_a_chain_that_changed(engine: Engine, statement: 
     "statement",
     [
         "DELETE FROM ledger_entries WHERE org_id = :org",
-        "UPDATE ledger_checkpoints SET note = NULL WHERE org_id = :org",
         None,
     ],
-    ids=["no entries", "no note", "a note of other bytes"],
+    ids=["no entries", "a note of other bytes"],
 )
 def test_one_broken_chain_does_not_stop_the_others(engine: Engine, statement: str | None) -> None:
     broken, whole = engine.create(), engine.create()
@@ -194,7 +193,7 @@ def grow(engine: Engine, made: dict[str, str]) -> None:
     code = (
         "import django, sys; django.setup(); from codespar.identity import actions, principals; from codespar.lib import clock, ids;"
         "p = principals.authenticate(sys.argv[1], request_id=ids.wire('req', ids.new()));"
-        "actions.create_project(p, name='one', now=clock.now())"
+        "actions.create_project(p, name=str(ids.new()), now=clock.now())"
     )
     argv = [sys.executable, "-c", code, made["test_token"]]
     done = subprocess.run(argv, env=engine.copy.env("control"), capture_output=True, text=True, check=False)
