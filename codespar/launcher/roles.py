@@ -25,8 +25,8 @@ ALL = (*LOGIN, DEFINER, SCANNER)
 
 # A process that hangs must give its locks back; migrations and backups of the owner may take longer.
 LIMITS = {
-    "statement_timeout": "15s",
-    "lock_timeout": "10s",
+    "statement_timeout": "5s",
+    "lock_timeout": "4s",
     "idle_in_transaction_session_timeout": "30s",
 }
 

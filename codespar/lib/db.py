@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,11 @@ from psycopg.types.json import Jsonb
 
 from codespar.lib.errors import CodesparError, Unavailable
 
+# A connection that is lost after the question was sent says nothing of what was done.
+UNANSWERED = (
+    "The database did not answer in time, so it is not known whether this was done. Ask again under the same Idempotency-Key: what was "
+    "done is then found, not done twice."
+)
 Refusals = Mapping[str, Callable[[str], CodesparError]]
 
 
@@ -41,7 +47,7 @@ def unavailable() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError) as error:
         connection.close()
-        raise Unavailable("The database did not answer in time. Nothing was decided; try again shortly.") from error
+        raise Unavailable(UNANSWERED) from error
 
 
 def call(function: str, *arguments: Any, refusals: Refusals | None = None) -> Any:
@@ -57,6 +63,14 @@ def call(function: str, *arguments: Any, refusals: Refusals | None = None) -> An
 def rows(function: str, *arguments: Any) -> list[tuple[Any, ...]]:
     """The rows of a SQL function that returns a set."""
     return _rows(f"SELECT * FROM {function}({_marks(arguments)})", arguments, {})
+
+
+def now() -> datetime:
+    """The database's clock. Raises `Unavailable`."""
+    with unavailable(), connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        found: datetime = cursor.fetchone()[0]
+    return found
 
 
 def release() -> None:
