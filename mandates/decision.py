@@ -121,7 +121,9 @@ def _decide(
         raise Refusal("wallet", "no_wallet", f"The agent has no wallet in {ask.currency}.")
     if wallet["available"] < ask.amount:
         raise Refusal("wallet", "insufficient_funds", "The agent's wallet does not hold that much.")
-    ready = _final("allow", None, None, None, verdict, policies, rail, account, snapshot, presentation, _submit_by(snapshot, ask, rail, at))
+    ready = _final(
+        "allow", None, None, None, verdict, policies, rail, account, snapshot, presentation, _submit_by(snapshot, ask, rail, at, approved)
+    )
     if approved:
         return ready
     if unconfirmed:
@@ -335,7 +337,7 @@ def _uuid(wire: str) -> str:
     return str(UUID(hex=wire[4:]))
 
 
-def _submit_by(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime) -> datetime:
+def _submit_by(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime, approved: bool) -> datetime:
     """A minute, or less when the mandate expires, or when a time window of mandate or policy closes before."""
     expires = clock.parse(snapshot["mandate"]["expires_at"])
     boundary = at.replace(second=0, microsecond=0) + timedelta(minutes=1)
@@ -344,15 +346,19 @@ def _submit_by(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime) -
         terms.TimeWindow(days=tuple(w["days"]), start=w["start"], end=w["end"], tz=w["tz"]).covers(boundary) for w in found
     )
     local = boundary.astimezone(ZoneInfo(snapshot["timezone"]))
-    timed = [policy.Active(p["policy"], p["version"], p["scope"], p["scope_id"], _timed(p["document"])) for p in snapshot["policies"]]
+    timed = [
+        policy.Active(p["policy"], p["version"], p["scope"], p["scope_id"], _timed(p["document"], approved)) for p in snapshot["policies"]
+    ]
     verdict = policy.evaluate(timed, facts(snapshot, ask, rail), {}, at=boundary, local=local)
-    closes = not open_then or any(reason.code in ("time_blocked", "not_allowed") for reason in verdict.reasons)
+    closes = not open_then or any(reason.code != "currency_not_covered" for reason in verdict.reasons)
     return min(expires, boundary if closes else at + SUBMIT_WITHIN)
 
 
-def _timed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a document that can change with the hour."""
-    return {**document, "rules": [rule for rule in document["rules"] if rule["effect"] in ("allow", "deny")]}
+def _timed(document: Mapping[str, Any], approved: bool) -> dict[str, Any]:
+    """The part of a document that can change with the hour; where nobody has approved, an hour of approval closes like one of denial."""
+    closing = {"deny"} if approved else {"deny", "approval"}
+    rules = [{**rule, "effect": "deny"} if rule["effect"] in closing else rule for rule in document["rules"]]
+    return {**document, "rules": [rule for rule in rules if rule["effect"] in ("allow", "deny")]}
 
 
 def _final(

@@ -100,7 +100,6 @@ class Refund(TenantModel):
     rail_key = models.BinaryField()
     provider_id = models.TextField(null=True)
     requested_by = models.TextField()
-    submit_by = models.DateTimeField()
     due_at = models.DateTimeField(null=True)
     checks = models.IntegerField()
     created_at = models.DateTimeField()

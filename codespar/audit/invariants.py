@@ -107,6 +107,7 @@ _CHECKS = {
         "payments_held": "Whatever may move money has its hold.",
         "payments_captured": "No more is captured than was asked for.",
         "payments_refunds": "No more is given back than was captured, counting what is on its way.",
+        "payments_texts": "What an agent wrote beside a payment stands in it as a commitment only.",
         "payments_due": "A payment that is not over is on somebody's list: none is forgotten.",
     },
     "approvals": {"approvals_life": "An approval that nobody gives dies within 24 hours."},
@@ -118,6 +119,7 @@ _CHECKS = {
     "attempts": {
         "attempts_operation": "An attempt pays or refunds, and only a refund's names a refund.",
         "attempts_send_by": "An attempt that has not left within a minute never leaves.",
+        "attempts_submit_by": "A payment leaves before what allowed it closes, or not at all.",
     },
     "attempt_results": {
         "attempt_results_source": "A result comes from an answer, a query or the sweeper.",
@@ -192,7 +194,10 @@ _UNIQUE = {
         "payments_provider": "The provider's own id belongs to one payment.",
     },
     "approvals": {"approvals_payment": "A payment asks for approval once."},
-    "refunds": {"refunds_rail_key": "One request is one refund at the rail."},
+    "refunds": {
+        "refunds_rail_key": "One request is one refund at the rail.",
+        "refunds_provider": "The provider's own id belongs to one refund.",
+    },
     "attempts": {"attempts_once": "A payment, and each of its refunds, is sent once: never retried."},
     "webhook_messages": {"webhook_messages_once": "A notice is worked on once."},
     "ledger_entries": {
@@ -241,6 +246,7 @@ _FOREIGN = {
         "payments_mandate": "A payment's mandate is of the payment's project.",
         "payments_wallet": "A payment debits its own agent's wallet, in its mode and currency.",
         "payments_counterparty": "A payment goes to a registered counterparty of its mode.",
+        "payments_counterparty_version": "A payment's payee is a version of the counterparty that exists.",
         "payments_hold": "A payment's hold exists.",
         "payments_decision": "A payment was decided.",
     },

@@ -60,6 +60,9 @@ CREATE TABLE payments (
     CONSTRAINT payments_mandate FOREIGN KEY (org_id, project_id, mandate_id) REFERENCES mandates (org_id, project_id, id),
     CONSTRAINT payments_wallet FOREIGN KEY (org_id, wallet_id, agent_id, livemode, currency) REFERENCES accounts (org_id, id, agent_id, livemode, currency),
     CONSTRAINT payments_counterparty FOREIGN KEY (org_id, counterparty_id, livemode) REFERENCES counterparties (org_id, id, livemode),
+    CONSTRAINT payments_counterparty_version FOREIGN KEY (org_id, counterparty_id, counterparty_version)
+        REFERENCES counterparty_versions (org_id, counterparty_id, version),
+    CONSTRAINT payments_texts CHECK (reference ~ '^[0-9a-f]{64}$' AND memo ~ '^[0-9a-f]{64}$'),
     CONSTRAINT payments_hold FOREIGN KEY (org_id, hold_id) REFERENCES holds (org_id, id),
     CONSTRAINT payments_decision FOREIGN KEY (org_id, decision_id) REFERENCES decisions (org_id, id),
     CONSTRAINT payments_amount CHECK (amount > 0),
@@ -164,7 +167,6 @@ CREATE TABLE refunds (
     rail_key bytea NOT NULL,
     provider_id text,
     requested_by text NOT NULL,
-    submit_by timestamptz NOT NULL,
     due_at timestamptz,
     checks integer NOT NULL DEFAULT 0,
     lease_owner text,
@@ -179,6 +181,7 @@ CREATE TABLE refunds (
     CONSTRAINT refunds_status CHECK (status IN ('authorized', 'submitted', 'uncertain', 'settled', 'failed', 'needs_human'))
 );
 CREATE INDEX refunds_due_at ON refunds (due_at) WHERE due_at IS NOT NULL;
+CREATE UNIQUE INDEX refunds_provider ON refunds (org_id, provider_id) WHERE provider_id IS NOT NULL;
 CREATE INDEX refunds_of ON refunds (org_id, payment_id);
 CALL tenant_table('refunds', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 
@@ -193,6 +196,7 @@ CREATE TABLE attempts (
     rail_key bytea NOT NULL,
     worker text NOT NULL,
     send_by timestamptz NOT NULL,
+    submit_by timestamptz,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     intent_entry_id uuid NOT NULL,
     CONSTRAINT attempts_pkey PRIMARY KEY (org_id, id),
@@ -201,7 +205,9 @@ CREATE TABLE attempts (
     CONSTRAINT attempts_refund FOREIGN KEY (org_id, refund_id) REFERENCES refunds,
     CONSTRAINT attempts_intent FOREIGN KEY (org_id, intent_entry_id) REFERENCES ledger_entries (org_id, id),
     CONSTRAINT attempts_operation CHECK (operation IN ('pay', 'refund') AND (operation = 'refund') = (refund_id IS NOT NULL)),
-    CONSTRAINT attempts_send_by CHECK (send_by <= created_at + interval '60 seconds')
+    CONSTRAINT attempts_send_by CHECK (send_by <= created_at + interval '60 seconds'),
+    -- A payment leaves before what allowed it closes; a refund has no such hour.
+    CONSTRAINT attempts_submit_by CHECK ((operation = 'pay') = (submit_by IS NOT NULL) AND coalesce(send_by <= submit_by, true))
 );
 CALL tenant_table('attempts', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 CALL append_only('attempts');

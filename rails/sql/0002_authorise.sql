@@ -37,8 +37,9 @@ CREATE FUNCTION mandate_covers(m mandates, f payment_facts, p_now timestamptz, p
 $$;
 
 -- Locks in the one order (mandate, counters, wallet, head), checks everything, writes nothing but missing counter rows.
+-- p_until is at most a minute away, and hours open and close on whole minutes: what holds now and at the last instant holds in between.
 -- NULL when the payment may go on; else the name of what has moved.
-CREATE FUNCTION payment_gate(f payment_facts, p_wallet uuid, p_version integer, p_account text, p_now timestamptz, p_approved boolean)
+CREATE FUNCTION payment_gate(f payment_facts, p_wallet uuid, p_version integer, p_account text, p_now timestamptz, p_until timestamptz, p_approved boolean)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     m mandates;
@@ -48,13 +49,18 @@ DECLARE
     v_policy_epoch bigint;
     v_outcome text;
     v_available bigint;
+    v_last timestamptz := p_until - interval '1 microsecond';
 BEGIN
     SELECT * INTO m FROM mandates WHERE org_id = f.org AND id = f.mandate;
     SELECT * INTO u FROM mandate_usages WHERE org_id = f.org AND mandate_id = f.mandate FOR NO KEY UPDATE;
     SELECT timezone INTO v_timezone FROM organisations WHERE id = f.org AND closed_at IS NULL;
     SELECT * INTO k FROM counterparties WHERE org_id = f.org AND id = f.counterparty AND livemode = f.livemode;
-    IF m.id IS NULL OR u.mandate_id IS NULL OR u.paused OR NOT mandate_covers(m, f, p_now, v_timezone) THEN
+    IF m.id IS NULL OR u.mandate_id IS NULL OR u.paused
+       OR (mandate_covers(m, f, p_now, v_timezone) AND mandate_covers(m, f, v_last, v_timezone)) IS NOT TRUE THEN
         RETURN 'mandate';
+    END IF;
+    IF (p_now < p_until) IS NOT TRUE THEN
+        RETURN 'submit_by';
     END IF;
     IF u.spent + f.amount > u.budget OR u.uses + 1 > u.max_uses THEN
         RETURN 'mandate_usage';
@@ -75,10 +81,11 @@ BEGIN
     WHERE k2.org_id = f.org AND (k2.selector, k2.currency, k2.window_kind, k2.window_start)
           IN (SELECT c.selector, c.currency, c.window_kind, c.window_start FROM policy_counters(f, p_now AT TIME ZONE v_timezone) c)
     ORDER BY k2.selector, k2.currency, k2.window_kind, k2.window_start FOR NO KEY UPDATE;
-    v_outcome := policy_outcome(f, p_now, v_timezone);
-    IF v_outcome = 'deny' OR (v_outcome = 'approval' AND NOT p_approved) THEN
-        RETURN 'policy';
-    END IF;
+    FOREACH v_outcome IN ARRAY ARRAY[policy_outcome(f, p_now, v_timezone), policy_outcome(f, v_last, v_timezone)] LOOP
+        IF v_outcome = 'deny' OR (v_outcome = 'approval' AND NOT p_approved) THEN
+            RETURN 'policy';
+        END IF;
+    END LOOP;
     SELECT available INTO v_available FROM accounts
     WHERE org_id = f.org AND id = p_wallet AND kind = 'wallet' AND agent_id = f.agent AND livemode = f.livemode AND currency = f.currency
     FOR NO KEY UPDATE;
@@ -172,10 +179,11 @@ BEGIN
         PERFORM refuse('record_shape', 'the decision in the record is another than its kind');
     END IF;
     IF v_status = 'authorized' THEN
-        IF (d->>'submit_by')::timestamptz > (SELECT expires_at FROM mandates WHERE org_id = p_org AND id = f.mandate) THEN
-            PERFORM refuse('payments_submit_by', 'a payment leaves before its mandate expires');
+        IF ((d->>'submit_by')::timestamptz
+            <= least(v_now + interval '60 seconds', (SELECT expires_at FROM mandates WHERE org_id = p_org AND id = f.mandate))) IS NOT TRUE THEN
+            PERFORM refuse('payments_submit_by', 'a payment leaves within a minute, and before its mandate expires');
         END IF;
-        v_moved := payment_gate(f, v_wallet, (d->>'counterparty_version')::integer, d->>'account', v_now, false);
+        v_moved := payment_gate(f, v_wallet, (d->>'counterparty_version')::integer, d->>'account', v_now, (d->>'submit_by')::timestamptz, false);
         IF v_moved IS NOT NULL THEN
             IF EXISTS (SELECT FROM idempotency_keys WHERE org_id = p_org AND principal = p.actor AND operation = 'payment'
                        AND key_hash = decode(c #>> '{data,idempotency,key}', 'hex')) THEN
@@ -186,6 +194,8 @@ BEGIN
     ELSE
         PERFORM head_lock(p_org);
     END IF;
+    -- Whoever waited for the head may have lost the token meanwhile.
+    PERFORM caller(p_org, p_digest, 'payments:write', c);
     -- One presentation and one transaction pay once, whatever key they come under.
     IF v_status <> 'denied' AND EXISTS (SELECT FROM payments WHERE org_id = p_org AND (presentation = d->>'presentation'
             OR (mandate_id = f.mandate AND transaction_id = d->>'transaction_id'))) THEN
@@ -253,16 +263,18 @@ BEGIN
     f := facts_of(p_org, y.agent_id, jsonb_build_object('mandate', wire('mnd', y.mandate_id), 'counterparty', wire('ctp', y.counterparty_id),
         'purpose', y.purpose, 'rail', y.rail, 'amount', y.amount, 'currency', y.currency));
     IF c->>'kind' = 'payment.approved' THEN
-        IF (d->>'submit_by')::timestamptz > (SELECT expires_at FROM mandates WHERE org_id = p_org AND id = f.mandate) THEN
-            PERFORM refuse('payments_submit_by', 'a payment leaves before its mandate expires');
+        IF ((d->>'submit_by')::timestamptz
+            <= least(v_now + interval '60 seconds', (SELECT expires_at FROM mandates WHERE org_id = p_org AND id = f.mandate))) IS NOT TRUE THEN
+            PERFORM refuse('payments_submit_by', 'a payment leaves within a minute, and before its mandate expires');
         END IF;
-        v_moved := payment_gate(f, y.wallet_id, (d->>'counterparty_version')::integer, y.account_id, v_now, true);
+        v_moved := payment_gate(f, y.wallet_id, (d->>'counterparty_version')::integer, y.account_id, v_now, (d->>'submit_by')::timestamptz, true);
         IF v_moved IS NOT NULL THEN
             RETURN jsonb_build_object('moved', v_moved);
         END IF;
     ELSE
         PERFORM head_lock(p_org);
     END IF;
+    PERFORM caller(p_org, p_digest, 'payments:approve', c);
     IF NOT idempotency_claim(p_org, p, 'vote', c, d->>'id') THEN
         RETURN jsonb_build_object('twin', true);
     END IF;

@@ -48,8 +48,8 @@ DECLARE
 BEGIN
     PERFORM payments_lock(p_org, v_ids);
     IF EXISTS (SELECT FROM jsonb_array_elements(c #> '{data,items}') e LEFT JOIN payments y ON y.org_id = p_org AND y.id = unwire('pay', e->>'payment')
-               WHERE y.status IS NULL OR y.status NOT IN ('requires_approval', 'authorized') OR y.status <> e->>'from'
-                  OR y.livemode <> (c->>'livemode')::boolean
+               WHERE y.status IS NULL OR y.status NOT IN ('requires_approval', 'authorized') OR y.status IS DISTINCT FROM e->>'from'
+                  OR y.livemode IS DISTINCT FROM (c->>'livemode')::boolean
                   OR (p_state = 'expired' AND clock_timestamp() < CASE y.status WHEN 'authorized' THEN y.submit_by ELSE y.due_at END)) THEN
         RETURN jsonb_build_object('moved', 'state');
     END IF;
@@ -100,7 +100,10 @@ BEGIN
     SELECT * INTO m FROM mandates WHERE org_id = p_org AND id = y.mandate_id;
     RETURN CASE WHEN stopped_scope(f) IS NOT NULL THEN 'stopped'
                 WHEN scope_epoch(p_org, 'mandate', m.id) > 0 OR epochs_now(p_org, f.project, f.agent) <> m.epochs THEN 'mandate_revoked'
-                WHEN clock_timestamp() >= m.expires_at THEN 'mandate_expired' END;
+                WHEN clock_timestamp() >= m.expires_at THEN 'mandate_expired'
+                WHEN (SELECT paused FROM mandate_usages WHERE org_id = p_org AND mandate_id = m.id) THEN 'mandate_paused'
+                WHEN NOT EXISTS (SELECT FROM counterparties WHERE org_id = p_org AND id = y.counterparty_id AND status <> 'retired')
+                    THEN 'counterparty_retired' END;
 END $$;
 
 -- authorized -> submitted, with a durable attempt for each. {moved: [ids]} names what must be left out; nothing was written then.
@@ -123,7 +126,7 @@ BEGIN
     PERFORM head_lock(p_org);
     FOR i IN SELECT * FROM jsonb_array_elements(c #> '{data,items}') LOOP
         SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
-        v_reason := CASE WHEN y.status IS DISTINCT FROM 'authorized' OR y.livemode <> (c->>'livemode')::boolean
+        v_reason := CASE WHEN y.status IS DISTINCT FROM 'authorized' OR y.livemode IS DISTINCT FROM (c->>'livemode')::boolean
                            OR encode(y.rail_key, 'hex') IS DISTINCT FROM i->>'rail_key' THEN 'state'
                          WHEN clock_timestamp() >= y.submit_by THEN 'expired' ELSE send_block(p_org, y) END;
         IF v_reason IS NOT NULL THEN
@@ -135,8 +138,8 @@ BEGIN
     END IF;
     v_done := record_append(p_org, p_content, p_sig, c);
     FOR i IN SELECT * FROM jsonb_array_elements(c #> '{data,items}') LOOP
-        INSERT INTO attempts (org_id, id, payment_id, operation, rail, rail_key, worker, send_by, intent_entry_id)
-        SELECT p_org, unwire('att', i->>'attempt'), id, 'pay', rail, payments.rail_key, i->>'worker', (i->>'send_by')::timestamptz, v_entry
+        INSERT INTO attempts (org_id, id, payment_id, operation, rail, rail_key, worker, send_by, submit_by, intent_entry_id)
+        SELECT p_org, unwire('att', i->>'attempt'), id, 'pay', rail, payments.rail_key, i->>'worker', (i->>'send_by')::timestamptz, submit_by, v_entry
         FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
         UPDATE payments SET status = 'submitted', due_at = (i->>'send_by')::timestamptz, checks = 0, updated_at = clock_timestamp(), entry_id = v_entry
         WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
@@ -318,10 +321,9 @@ BEGIN
         RETURN jsonb_build_object('moved', 'state');
     END IF;
     PERFORM idempotency_claim(p_org, p, 'refund', c, d->>'id');
-    INSERT INTO refunds (org_id, id, payment_id, amount, status, rail_key, requested_by, submit_by, due_at, entry_id)
+    INSERT INTO refunds (org_id, id, payment_id, amount, status, rail_key, requested_by, due_at, entry_id)
     VALUES (p_org, unwire('ref', d->>'id'), y.id, v_amount, 'authorized',
-            rail_key(p_org, y.livemode, y.project_id, p.actor, 'refund', c #>> '{data,idempotency,key}'), p.actor,
-            clock_timestamp() + interval '24 hours', clock_timestamp(), v_entry);
+            rail_key(p_org, y.livemode, y.project_id, p.actor, 'refund', c #>> '{data,idempotency,key}'), p.actor, clock_timestamp(), v_entry);
     UPDATE payments SET refunding = refunding + v_amount,
         status = CASE WHEN refunded + refunding + v_amount = captured THEN 'reversing' ELSE status END, updated_at = clock_timestamp(), entry_id = v_entry
     WHERE org_id = p_org AND id = y.id;
@@ -343,7 +345,8 @@ BEGIN
     d := c #> '{data,refund}';
     v_entry := unwire('ent', c->>'id');
     SELECT * INTO r FROM refunds WHERE org_id = p_org AND id = unwire('ref', d->>'id') FOR NO KEY UPDATE;
-    IF r.status IS DISTINCT FROM 'authorized' OR encode(r.rail_key, 'hex') IS DISTINCT FROM d->>'rail_key' THEN
+    IF r.status IS DISTINCT FROM 'authorized' OR encode(r.rail_key, 'hex') IS DISTINCT FROM d->>'rail_key'
+       OR NOT EXISTS (SELECT FROM payments WHERE org_id = p_org AND id = r.payment_id AND livemode = (c->>'livemode')::boolean) THEN
         RETURN jsonb_build_object('moved', 'state');
     END IF;
     v_done := record_append(p_org, p_content, p_sig, c);
@@ -377,7 +380,8 @@ BEGIN
     SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment') FOR NO KEY UPDATE;
     SELECT * INTO r FROM refunds WHERE org_id = p_org AND id = unwire('ref', i->>'id') AND payment_id = y.id FOR NO KEY UPDATE;
     SELECT * INTO a FROM attempts WHERE org_id = p_org AND id = unwire('att', i->>'attempt') AND refund_id = r.id;
-    IF a.id IS NULL OR r.status NOT IN ('submitted', 'uncertain') OR r.status IS DISTINCT FROM i->>'from' THEN
+    IF a.id IS NULL OR r.status NOT IN ('submitted', 'uncertain') OR r.status IS DISTINCT FROM i->>'from'
+       OR y.livemode IS DISTINCT FROM (c->>'livemode')::boolean OR r.amount IS DISTINCT FROM (i->>'amount')::bigint THEN
         RETURN jsonb_build_object('moved', 'state');
     END IF;
     IF NOT rail_proves(p_org, i, a) THEN

@@ -34,6 +34,11 @@ def _same_presentation(c: Cursor) -> None:
     another(presentation="x", status="authorized", due_at=NOW)(c)
 
 
+def _same_refund(c: Cursor) -> None:
+    change("refunds", "provider_id = 'D1'")(c)
+    copied("refunds", id=uuid4(), rail_key=os.urandom(32))(c)
+
+
 def _incomplete(c: Cursor) -> None:
     changes = {"id": uuid4(), "rail_key": os.urandom(32), "status": "requires_approval", "due_at": NOW}
     c.copy("payments", f"org_id = '{c.scene.org}' AND status = 'denied' AND account_id IS NULL", **changes)
@@ -76,6 +81,8 @@ CASES: dict[str, list[Case]] = {
     "payments_provider": [lambda c: c.copy("payments", f"id = '{c.scene.paid}'", id=uuid4(), rail_key=os.urandom(32))],
     "payments_transaction": [_same_transaction],
     "payments_presentation": [_same_presentation],
+    "payments_counterparty_version": [another(counterparty_version=999, status="authorized", due_at=NOW)],
+    "payments_texts": [paid("reference = 'zz'"), paid("memo = 'a note to the payee'")],
     "payments_hold": [another(hold_id=uuid4(), status="authorized", due_at=NOW)],
     "payments_decision": [another(decision_id=uuid4(), status="authorized", due_at=NOW)],
     "payment_transitions_allowed": [
@@ -93,10 +100,12 @@ CASES: dict[str, list[Case]] = {
     "approval_votes_pkey": [copied("approval_votes")],
     "refunds_amount": [copied("refunds", id=uuid4(), rail_key=os.urandom(32), amount=0)],
     "refunds_status": [change("refunds", "status = 'done'")],
+    "refunds_provider": [_same_refund],
     "refunds_rail_key": [copied("refunds", id=uuid4())],
     "attempts_once": [attempt(operation="pay")],
     "attempts_operation": [attempt(), attempt(operation="gift")],
-    "attempts_send_by": [attempt(operation="pay", send_by=NOW)],
+    "attempts_send_by": [attempt(operation="pay", send_by=NOW, submit_by=NOW)],
+    "attempts_submit_by": [attempt(operation="pay", submit_by=None), attempt(operation="pay", submit_by="2020-01-01T00:00:00Z")],
     "attempts_intent": [
         lambda c: c.copy(
             "attempts", f"org_id = '{c.scene.org}' AND operation = 'pay'", id=uuid4(), payment_id=c.held()["id"], intent_entry_id=uuid4()

@@ -64,6 +64,7 @@ FORGED: dict[str, tuple[str, Forged]] = {
     "of another decision": ("record_shape", lambda pen: {"outcome": "deny"}),
     "without a key": ("idempotency_key_required", lambda pen: {"data": {"payment": pen.payment()}}),
     "past its mandate": ("payments_submit_by", lambda pen: {"payment": pen.payment(submit_by=later(days=2))}),
+    "later than a minute": ("payments_submit_by", lambda pen: {"payment": pen.payment(submit_by=later(seconds=70))}),
     "past all time": ("payments_submit_by", lambda pen: {"payment": pen.payment(submit_by="infinity")}),
     "with another's id": ("record_shape", lambda pen: {"payment": pen.payment(id=ids.wire("ref", ids.new()))}),
     "as a member": ("access_tokens_scope", lambda pen: {"who": "owner"}),

@@ -39,7 +39,6 @@ FUNCTIONS: dict[str, set[str]] = {
         "authenticate(uuid,bytea)",
         "counterparty_change(uuid,bytea,bytea,bytea,jsonb)",
         "counterparty_create(uuid,bytea,bytea,bytea,jsonb)",
-        "credit_notice(uuid,uuid,text,text,text)",
         "idempotency_read(uuid,bytea,text,bytea)",
         "mandate_issue(uuid,bytea,bytea,bytea,jsonb,text)",
         "mandate_pause(uuid,bytea,bytea,bytea,jsonb)",

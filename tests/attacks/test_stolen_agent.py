@@ -5,7 +5,9 @@ what only a signature could show is refused by the dispatcher before a byte leav
 """
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -160,6 +162,48 @@ RULES: dict[str, tuple[list[Json], Json]] = {
         {},
     ),
 }
+
+
+def closing() -> datetime:
+    """A whole minute, less than a minute away, and far enough that calls are made before it."""
+    now = datetime.now(UTC)
+    if now.second > 40:
+        time.sleep(61 - now.second)
+        now = datetime.now(UTC)
+    return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
+def hours(begin: datetime, end: datetime) -> dict[str, str]:
+    """From and to on the wall clock of the tests' organisations."""
+    first, last = (moment.astimezone(ZoneInfo("America/Sao_Paulo")) for moment in (begin, end))
+    return {"from": f"{first:%H:%M}", "to": f"{last:%H:%M}"}
+
+
+@pytest.mark.parametrize("effect", ["deny", "approval"])
+def test_a_payment_does_not_outlive_the_hours_that_allow_it(forger: Forger, effect: str) -> None:
+    """Authorised a moment before the hours close, to be sent a moment after: neither by hand nor by the engine itself."""
+    world, wide = forger.world, {"id": "cap", "effect": "limit", "window": "payment", "currency": BRL, "max_amount": 10**12}
+    at = closing()
+    when = {"time": [hours(at, at + timedelta(minutes=30))], "countries": ["BR"]}
+    world.set_policy({"id": "all", "effect": "allow"}, wide, {"id": "h", "effect": effect, "when": when})
+    try:
+        before = books.state(world)
+        assert forger.authorise(forger.payment(submit_by=clock.stamp(at + timedelta(seconds=1)))) == "moved: policy"
+        assert books.state(world) == before
+        paid = world.pay(100)
+        assert paid.status_code == 201, paid.text
+        assert paid.json()["submit_by"] == clock.stamp(at)
+        assert forger.authorise(forger.payment(submit_by=clock.stamp(at))) == "done"
+    finally:
+        world.set_policy({"id": "all", "effect": "allow"}, wide)
+
+
+def test_a_mandates_hours_close_too(forger: Forger) -> None:
+    at = closing()
+    mandate = forger.world.new_mandate(time_windows=[hours(at - timedelta(minutes=30), at)])
+    claim = {"mandate": mandate, "submit_by": clock.stamp(at + timedelta(seconds=1))}
+    assert forger.authorise(forger.payment(**claim)) == "moved: mandate"
+    assert forger.authorise(forger.payment(**claim | {"submit_by": clock.stamp(at)})) == "done"
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -37,7 +37,7 @@ class Rail:
 
     def submit(self, payment: str, attempt: str, **changes: Any) -> str:
         key = bytes(self.row(payment)["rail_key"]).hex()
-        item = {"payment": payment, "attempt": attempt, "rail_key": key, "worker": "me", "send_by": later(seconds=55)} | changes
+        item = {"payment": payment, "attempt": attempt, "rail_key": key, "worker": "me", "send_by": later(seconds=40)} | changes
         record = self.pen.record("payments.submitted", {"items": [item]}, changes={"actor": PROCESS})
         return self.pen.outcome("rail", "payments_submit", self.pen.org, record["content"], record["sig"])
 
@@ -198,6 +198,7 @@ def test_what_is_not_authorised_is_not_submitted(rail: Rail) -> None:
         ({"rail_key": "00" * 32}, "moved: state"),
         ({"rail_key": None}, "moved: state"),
         ({"send_by": later(seconds=120)}, "attempts_send_by"),
+        ({"send_by": later(seconds=58)}, "attempts_submit_by"),
         ({"send_by": None}, "23502"),
     ):
         assert unchanged(rail, lambda changes=changes: rail.submit(payment, ids.wire("att", ids.new()), **changes)) == said
@@ -208,6 +209,31 @@ def test_what_a_revoked_mandate_allowed_is_not_submitted(world: World) -> None:
     payment = rail.authorized()["id"]
     world.people().post(f"/v1/mandates/{world.mandate}/revoke", {"reason": "lost"})
     assert unchanged(rail, lambda: rail.submit(payment, ids.wire("att", ids.new()))) == "moved: mandate_revoked"
+
+
+@pytest.mark.parametrize(
+    ("where", "body", "reason"),
+    [
+        ("/v1/mandates/{mandate}/pause", None, "mandate_paused"),
+        ("/v1/counterparties/{counterparty}/retire", {"from_version": 1}, "counterparty_retired"),
+    ],
+)
+def test_what_was_paused_or_retired_meanwhile_is_not_submitted(world: World, where: str, body: Json | None, reason: str) -> None:
+    rail = Rail(world)
+    payment = rail.authorized()["id"]
+    world.people().post(where.format(mandate=world.mandate, counterparty=world.counterparty), body)
+    assert unchanged(rail, lambda: rail.submit(payment, ids.wire("att", ids.new()))) == f"moved: {reason}"
+
+
+def test_what_was_paused_after_it_was_submitted_is_not_sent(world: World) -> None:
+    rail = Rail(world)
+    sent = rail.submitted()
+    attempt = [raw_id(sent["attempt"])]
+    look = "SELECT count(*) AS n FROM may_send(%s, %s)"
+    with world.db("rail") as connection:
+        assert connection.execute(look, [rail.pen.org, attempt]).fetchone()["n"] == 1
+        world.people().post(f"/v1/mandates/{world.mandate}/pause")
+        assert connection.execute(look, [rail.pen.org, attempt]).fetchone()["n"] == 0
 
 
 def test_a_process_writes_under_its_own_name(rail: Rail) -> None:

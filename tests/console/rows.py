@@ -176,21 +176,20 @@ def _authority(
 def _payments(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UUID], project: UUID, agent: UUID, owner: UUID) -> None:
     pay(cursor, base, made, project, agent, id=made["pay"], status="settled", captured=1050, decision_id=made["dec"], hold_id=made["hld"])
     cursor.execute(
-        "INSERT INTO decisions (org_id, entry_id, id, payment_id, outcome, reasons, policies, facts)"
-        " SELECT org_id, entry_id, %s, id, 'allow', '[]', '[]', ROW(org_id, livemode, project_id, agent_id, mandate_id, counterparty_id,"
+        "INSERT INTO decisions (org_id, entry_id, id, payment_id, outcome, reasons, policies, shadows, facts)"
+        " SELECT org_id, entry_id, %s, id, 'allow', '[]', '[]', '[]', ROW(org_id, livemode, project_id, agent_id, mandate_id, counterparty_id,"
         " 'BR', 'books', purpose, rail, amount, currency)::payment_facts FROM payments WHERE org_id = %s AND id = %s",
         [made["dec"], base["org_id"], made["pay"]],
     )
     insert(cursor, "payment_transitions", **base, payment_id=made["pay"], from_state="new", to_state="authorized")
     insert(cursor, "approvals", **base, id=made["apr"], payment_id=made["pay"], expires_at="2026-02-01T12:00:00Z")
     insert(cursor, "approval_votes", **base, approval_id=made["apr"], member_id=owner, verdict="approved")
-    soon = "2099-01-31T12:00:00Z"
-    refund = {"amount": 500, "status": "settled", "requested_by": ids.wire("mem", owner), "submit_by": soon}
+    refund = {"amount": 500, "status": "settled", "requested_by": ids.wire("mem", owner)}
     insert(cursor, "refunds", **base, id=made["ref"], payment_id=made["pay"], rail_key=_key(made["ref"]), **refund)
     attempt = {"operation": "pay", "rail": "sandbox", "rail_key": _key(made["pay"]), "worker": "dispatcher-1"}
     cursor.execute(
-        "INSERT INTO attempts (org_id, id, payment_id, operation, rail, rail_key, worker, send_by, intent_entry_id)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, now(), %s)",
+        "INSERT INTO attempts (org_id, id, payment_id, operation, rail, rail_key, worker, send_by, submit_by, intent_entry_id)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, now(), now(), %s)",
         [base["org_id"], made["att"], made["pay"], *attempt.values(), base["entry_id"]],
     )
     result = {"source": "answer", "result": "settled", "code": "ok", "provider_id": "prov_1"}

@@ -104,7 +104,7 @@ class Forger:
         paid = payment or self.payment()
         code = None if outcome == "allow" else "made_up"
         decision: Json = {"part": "decision", "id": ids.wire("dec", ids.new()), "outcome": outcome, "layer": None, "code": code}
-        parts = [decision | {"reasons": [], "policies": []}, {"part": "hold", "id": ids.wire("hld", ids.new())}]
+        parts = [decision | {"reasons": [], "policies": [], "shadows": []}, {"part": "hold", "id": ids.wire("hld", ids.new())}]
         parts.append({"part": "approval_request", "id": ids.wire("apr", ids.new())})
         idempotency = {"key": secrets.token_hex(32), "fingerprint": secrets.token_hex(32)}
         return self.record(kind, {"payment": paid, "idempotency": idempotency}, parts, openings=openings, changes=changes)

@@ -134,10 +134,12 @@ BEGIN
     INSERT INTO credits (org_id, id, rail, livemode, provider_account, reference)
     SELECT p_org, p_id, r.rail, r.livemode, r.provider_account, p_reference FROM rail_accounts r
     WHERE r.org_id = p_org AND r.rail = p_rail AND r.provider_account = p_account
-    ON CONFLICT DO NOTHING;
+    -- Not found once, it is asked for again when the rail says again that it is there.
+    ON CONFLICT (org_id, provider_account, direction, reference) DO UPDATE SET status = 'pending', checks = 0, due_at = clock_timestamp()
+    WHERE credits.status = 'refused';
     RETURN FOUND;
 END $$;
-CALL definer('credit_notice(uuid,uuid,text,text,text)', '{codespar_rail,codespar_control}');
+CALL definer('credit_notice(uuid,uuid,text,text,text)', '{codespar_rail}');
 
 -- The provider confirmed (or denied) the credit when it was asked: book it once.
 CREATE FUNCTION credit_resolve(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
