@@ -13,7 +13,7 @@ from rails import workers
 def actor() -> str:
     """The process as records name it: never a shared `system`."""
     host, _, _, pid, _ = workers.identity().split("/")
-    return f"system:dispatcher@{host}:{pid}"
+    return f"system:dispatcher@{host.partition(':')[0]}:{pid}"
 
 
 def context(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -5,9 +5,11 @@ process that wrote its attempt, before `send_by`, once; whoever comes later only
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -15,9 +17,10 @@ import structlog
 from django.conf import settings
 
 from codespar.lib import clock, db, ids
-from codespar.lib.errors import CodesparError
+from codespar.lib.errors import CodesparError, Unavailable
+from mandates.decision import MOST_SKEW
 from rails import accounts, booking, evidence, hints, outcomes, queue, workers
-from rails.adapters.base import Adapter, Instruction, Outcome, RefundInstruction
+from rails.adapters.base import Adapter, Instruction, Outcome, RefundInstruction, Result
 
 log = structlog.get_logger(__name__)
 THREADS = 32
@@ -27,13 +30,20 @@ FAULTS = (CodesparError, LookupError, ValueError)
 Row = dict[str, Any]
 P = ParamSpec("P")
 T = TypeVar("T")
+Order = TypeVar("Order", Instruction, RefundInstruction)
+# What this process has seen of its own attempts and could not book yet.
+_owed: deque[Callable[[], None]] = deque()
 
 
 def run_once() -> int:
     """Take what is due and drive each of it one step on. Returns how many rows were taken.
 
     One organisation's fault never holds up another's work. A crash leaves rows under a lease that runs out; the next run takes them.
+    Raises `Unavailable` when the database is.
     """
+    _pay_debts()
+    if not _clock_agrees():
+        return 0
     due = queue.claim(workers.identity())
     jobs = [
         (step, org, rows)
@@ -49,12 +59,56 @@ def run_once() -> int:
     return sum(len(w.unsent) + len(w.waiting) + len(w.asked) + len(w.refunds) for w in due.values())
 
 
-def _guarded(step: Callable[[UUID, list[UUID]], None], org: UUID, rows: list[UUID]) -> None:
+def run(patience: float = 60.0) -> None:
+    """Drive what is due until nothing is. While this process owes a result, it waits up to `patience` seconds for the database."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            if not run_once():
+                return
+        except Unavailable:
+            if not _owed or time.monotonic() > until:
+                raise
+            time.sleep(1)
+
+
+def _pay_debts() -> None:
+    """Book what this process knows and could not book before. What the database refuses is logged, and found by asking."""
+    for _ in range(len(_owed)):
+        debt = _owed.popleft()
+        try:
+            debt()
+        except Unavailable:
+            _owed.append(debt)
+            raise
+        except FAULTS as error:
+            log.error("result_not_booked", error=type(error).__name__, detail=str(error))
+
+
+def _book_or_owe(debt: Callable[[], None]) -> None:
+    """Nobody else knows what this process has seen of its own attempt: it is kept until the database takes it."""
     try:
-        step(org, rows)
+        debt()
+    except Unavailable:
+        _owed.append(debt)
+        raise
+
+
+def _clock_agrees() -> bool:
+    """Deadlines are told by this machine's clock and held by the database's: where they disagree, nothing is sent or concluded."""
+    skew = clock.now() - db.now()
+    if abs(skew) <= MOST_SKEW:
+        return True
+    log.error("clock_skew", seconds=skew.total_seconds())
+    return False
+
+
+def _guarded(step: Callable[..., None], *arguments: Any) -> None:
+    try:
+        step(*arguments)
     except FAULTS as error:
         # The rows stay as they are and their lease runs out: tried again then, by whoever is well.
-        log.error("dispatch_step_failed", step=step.__name__, org=str(org), rows=len(rows), error=type(error).__name__, detail=str(error))
+        log.error("dispatch_step_failed", step=step.__name__, error=type(error).__name__, detail=str(error))
 
 
 def _expire(org: UUID, rows: list[UUID]) -> None:
@@ -83,6 +137,17 @@ def _submit(org: UUID, batch: list[Row]) -> None:
     sent_by = clock.now() + timedelta(seconds=settings.CONFIG.send_seconds)
     for payment in batch:
         payment["attempt_id"], payment["send_by"] = ids.new(), min(sent_by, payment["submit_by"])
+    try:
+        batch, clear = _recorded(org, batch)
+    except Unavailable:
+        # The attempts may have been recorded: then it is for this process to say that nothing left.
+        _owed.append(partial(outcomes.book, [outcomes.of_answer(payment, _unsent("interrupted")) for payment in batch]))
+        raise
+    _call(batch, lambda payment: _pay(payment, payment["attempt_id"] in clear), _book_answers)
+
+
+def _recorded(org: UUID, batch: list[Row]) -> tuple[list[Row], set[UUID]]:
+    """Record an attempt for each payment that may still leave: (those that have one now, the attempts that may be sent)."""
     while batch:
         done = booking.write("payments_submit", org=org, livemode=batch[0]["livemode"], kind="payments.submitted", **_submission(batch))
         if "moved" not in done:
@@ -92,8 +157,7 @@ def _submit(org: UUID, batch: list[Row]) -> None:
             _blocked(payment, reasons.get(ids.wire("pay", payment["id"])))
         batch = [payment for payment in batch if ids.wire("pay", payment["id"]) not in reasons]
     # The last look writes nothing and comes after the commit: a stop that was recorded before it wins.
-    clear = {row[0] for row in db.rows("may_send", org, [payment["attempt_id"] for payment in batch])} if batch else set()
-    _call(batch, lambda payment: _pay(payment, payment["attempt_id"] in clear), _book_answers)
+    return batch, {row[0] for row in db.rows("may_send", org, [payment["attempt_id"] for payment in batch])} if batch else set()
 
 
 def _submission(batch: list[Row]) -> dict[str, Any]:
@@ -118,7 +182,7 @@ def _submission(batch: list[Row]) -> dict[str, Any]:
 def _blocked(payment: Row, reason: str | None) -> None:
     if reason == "expired":
         _end_unsent(payment, "expired", "submit_by_passed")
-    elif reason in ("stopped", "mandate_revoked", "mandate_expired"):
+    elif reason not in (None, "state"):
         _end_unsent(payment, "canceled", reason)
 
 
@@ -146,33 +210,54 @@ def _ask(org: UUID, rows: list[UUID]) -> None:
     _call(asked, _query, _book_queries)
 
 
-def _pay(payment: Row, clear: bool) -> Outcome | None:
-    """The one place where a payment leaves. None: it was not sent, and the last look is the reason."""
-    if not clear:
-        return None
-    try:
-        adapter = accounts.adapter(payment["org_id"], payment["rail"], payment["livemode"])
-        told = instruction(payment, adapter)
-    except FAULTS as error:
-        # Before the adapter was asked to send anything, so nothing has left.
-        log.error("payment_not_sendable", payment=ids.wire("pay", payment["id"]), error=type(error).__name__)
-        return None
-    return adapter.send(told, time.monotonic() + settings.CONFIG.rail_seconds)
+def _pay(payment: Row, clear: bool) -> Outcome:
+    return _leave(payment, instruction, lambda adapter: adapter.send) if clear else _unsent("stopped_before_send")
 
 
 def _query(payment: Row) -> Outcome | None:
+    return _learn(payment, instruction, lambda adapter: adapter.query)
+
+
+def _leave(row: Row, told: Callable[[Row, Adapter], Order], send: Callable[[Adapter], Callable[[Order, float], Outcome]]) -> Outcome:
+    """The one place where money leaves: once, by whoever holds the attempt. Never raises."""
+    try:
+        adapter = accounts.adapter(row["org_id"], row["rail"], row["livemode"])
+        order = told(row, adapter)
+    except FAULTS as error:
+        log.error("not_sendable", row=str(row["id"]), error=type(error).__name__)
+        return _unsent("not_sendable")
+    # The rail may be slow, and connections are few.
+    db.release()
+    try:
+        return send(adapter)(order, time.monotonic() + settings.CONFIG.rail_seconds)
+    except Exception as error:
+        # An adapter does not raise. When one does, what has left is not known.
+        log.error("adapter_raised", row=str(row["id"]), error=type(error).__name__, exc_info=error)
+        return _said("adapter_raised", sent=True)
+
+
+def _learn(
+    row: Row, told: Callable[[Row, Adapter], Order], ask: Callable[[Adapter], Callable[[str, Order, float], Outcome]]
+) -> Outcome | None:
     """What the rail knows; None when it cannot even be asked."""
     try:
-        return _asked(payment)
+        adapter = accounts.adapter(row["org_id"], row["rail"], row["livemode"])
+        expected = told(row, adapter)
+        db.release()
+        row["asked_at"] = clock.now()
+        return ask(adapter)(expected.key, expected, time.monotonic() + settings.CONFIG.rail_seconds)
     except FAULTS as error:
-        log.error("payment_not_askable", payment=ids.wire("pay", payment["id"]), error=type(error).__name__)
+        log.error("not_askable", row=str(row["id"]), error=type(error).__name__)
         return None
 
 
-def _asked(payment: Row) -> Outcome:
-    adapter = accounts.adapter(payment["org_id"], payment["rail"], payment["livemode"])
-    expected = instruction(payment, adapter)
-    return adapter.query(expected.key, expected, time.monotonic() + settings.CONFIG.rail_seconds)
+def _unsent(code: str) -> Outcome:
+    """Nothing has left, and nothing will."""
+    return _said(code, sent=False)
+
+
+def _said(code: str, *, sent: bool) -> Outcome:
+    return Outcome(result=Result.UNKNOWN, reason="", provider_id=None, sent=sent, raw=b"", request=b"", code=code)
 
 
 def instruction(payment: Row, adapter: Adapter) -> Instruction:
@@ -189,7 +274,7 @@ def instruction(payment: Row, adapter: Adapter) -> Instruction:
     )
 
 
-def _call(rows: list[Row], call: Callable[[Row], Outcome | None], book: Callable[[list[tuple[Row, Outcome | None]]], None]) -> None:
+def _call(rows: list[Row], call: Callable[[Row], T], book: Callable[[list[tuple[Row, T]]], None]) -> None:
     """Talk to the rail about all rows at once; book what has come back, together, without waiting for the slow ones.
 
     The threads touch the network only, but for opening the credential; the database is written by this thread alone.
@@ -197,7 +282,7 @@ def _call(rows: list[Row], call: Callable[[Row], Outcome | None], book: Callable
     if not rows:
         return
     with ThreadPoolExecutor(max_workers=min(THREADS, len(rows))) as pool:
-        running: dict[Future[Outcome | None], Row] = {pool.submit(_releasing, call, row): row for row in rows}
+        running: dict[Future[T], Row] = {pool.submit(_releasing, call, row): row for row in rows}
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             answers = [(running.pop(future), future.result()) for future in finished]
@@ -213,34 +298,49 @@ def _releasing(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T
         db.release()
 
 
-def _book_answers(answers: list[tuple[Row, Outcome | None]]) -> None:
-    outcomes.book([outcomes.of_answer(payment, answer) for payment, answer in answers])
+def _book_answers(answers: list[tuple[Row, Outcome]]) -> None:
+    _book_or_owe(partial(outcomes.book, [outcomes.of_answer(payment, answer) for payment, answer in answers]))
 
 
 def _book_queries(answers: list[tuple[Row, Outcome | None]]) -> None:
-    steps = []
-    for payment, answer in answers:
-        step = outcomes.unasked(payment)
-        if answer is not None:
-            adapter = accounts.adapter(payment["org_id"], payment["rail"], payment["livemode"])
-            step = outcomes.of_query(payment, answer, adapter.capabilities)
-        if step is None:
-            db.call("work_later", payment["org_id"], "payment", payment["id"], workers.identity())
-        else:
-            steps.append(step)
-    outcomes.book(steps)
+    steps = [_step_of(payment, answer, "payment") for payment, answer in answers]
+    outcomes.book([step for step in steps if step is not None])
+
+
+def _step_of(row: Row, answer: Outcome | None, kind: str) -> outcomes.Step | None:
+    """What to book of a question's answer; None when it is to be asked again, later."""
+    if answer is None:
+        step = outcomes.unasked(row)
+    else:
+        step = outcomes.of_query(row, answer, accounts.adapter(row["org_id"], row["rail"], row["livemode"]).capabilities)
+    if step is None:
+        db.call("work_later", row["org_id"], kind, row["id"], workers.identity())
+    return step
 
 
 def _refund(org: UUID, rows: list[UUID]) -> None:
     for refund in queue.refunds(org, rows):
         if refund["status"] == "authorized":
-            _send_refund(refund)
+            _guarded(_send_refund, refund)
         elif refund["attempt_id"]:
-            _ask_refund(refund)
+            _guarded(_ask_refund, refund)
 
 
 def _send_refund(refund: Row) -> None:
     refund["attempt_id"], refund["send_by"] = ids.new(), clock.now() + timedelta(seconds=settings.CONFIG.send_seconds)
+    try:
+        clear = _refund_recorded(refund)
+    except Unavailable:
+        _owed.append(partial(outcomes.book_refund, refund, outcomes.of_answer(refund, _unsent("interrupted"))))
+        raise
+    if clear is None:
+        return
+    answer = _leave(refund, _refund_instruction, lambda adapter: adapter.refund) if clear else _unsent("stopped_before_send")
+    _book_or_owe(partial(outcomes.book_refund, refund, outcomes.of_answer(refund, answer)))
+
+
+def _refund_recorded(refund: Row) -> bool | None:
+    """Record the attempt. Whether it may be sent; None when somebody else drove the refund on."""
     wire = ids.wire("ref", refund["id"])
     attempt = {
         "attempt": ids.wire("att", refund["attempt_id"]),
@@ -249,6 +349,7 @@ def _send_refund(refund: Row) -> None:
         "send_by": clock.stamp(refund["send_by"]),
         "worker": workers.identity(),
     }
+    refund["status"] = "submitted"
     done = booking.write(
         "refund_submit",
         org=refund["org_id"],
@@ -259,25 +360,12 @@ def _send_refund(refund: Row) -> None:
         parts=[{"part": "attempt", "refund": wire, "operation": "refund", **attempt}],
         **booking.context([refund]),
     )
-    if "moved" in done:
-        return
-    refund["status"] = "submitted"
-    if not db.rows("may_send", refund["org_id"], [refund["attempt_id"]]):
-        outcomes.book_refund(refund, outcomes.of_answer(refund, None))
-        return
-    adapter = accounts.adapter(refund["org_id"], refund["rail"], refund["livemode"])
-    answer = adapter.refund(_refund_instruction(refund, adapter), time.monotonic() + settings.CONFIG.rail_seconds)
-    outcomes.book_refund(refund, outcomes.of_answer(refund, answer))
+    return None if "moved" in done else bool(db.rows("may_send", refund["org_id"], [refund["attempt_id"]]))
 
 
 def _ask_refund(refund: Row) -> None:
-    adapter = accounts.adapter(refund["org_id"], refund["rail"], refund["livemode"])
-    expected = _refund_instruction(refund, adapter)
-    answer = adapter.query_refund(expected.key, expected, time.monotonic() + settings.CONFIG.rail_seconds)
-    step = outcomes.of_query(refund, answer, adapter.capabilities)
-    if step is None:
-        db.call("work_later", refund["org_id"], "refund", refund["id"], workers.identity())
-    else:
+    step = _step_of(refund, _learn(refund, _refund_instruction, lambda adapter: adapter.query_refund), "refund")
+    if step is not None:
         outcomes.book_refund(refund, step)
 
 

@@ -4,13 +4,13 @@ A payment settles on the rail's validated word, and fails on proof only: nothing
 it after the time in which it could still arrive, and whoever could send it is done or dead. Everything else is uncertain, or a human's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from codespar.lib import clock, ids
+from codespar.lib import db, ids
 from ledger import records
-from rails import booking, hints, workers
+from rails import booking, hints, queue, workers
 from rails.adapters.base import Capabilities, Outcome, Result
 
 Row = dict[str, Any]
@@ -33,23 +33,24 @@ class Step:
     raw: bytes = b""
 
 
-def of_answer(row: Row, answer: Outcome | None) -> Step:
+def of_answer(row: Row, answer: Outcome) -> Step:
     """What the process that holds the attempt knows. It is done with sending now, whatever it knows."""
-    if answer is None:
-        return Step(row, "answer", "unknown", "stopped_before_send", "failed", proof="unsent")
     if answer.result is Result.UNKNOWN and not answer.sent:
         return _step(row, "answer", answer, "failed", "unsent")
     return _step(row, "answer", answer, *_meaning(answer, "uncertain"))
 
 
 def of_query(row: Row, answer: Outcome, capabilities: Capabilities) -> Step | None:
-    """What a question has shown; None when it has shown nothing yet and is to be asked again."""
+    """What a question, asked at `row["asked_at"]`, has shown; None when it has shown nothing yet and is to be asked again."""
+    if answer.result is Result.ACCEPTED:
+        # The rail has it and will end it, however long that takes.
+        return None
     if answer.result is Result.NOT_FOUND:
-        over = clock.now() > row["send_by"] + timedelta(seconds=capabilities.acceptance_window_seconds)
+        over = row["asked_at"] > row["send_by"] + timedelta(seconds=capabilities.acceptance_window_seconds)
         if over and (row["answered"] or workers.is_dead(row["worker"])):
             return _step(row, "query", answer, "failed", "not_found_after_window")
         return _tired(row, answer)
-    if answer.result in (Result.UNKNOWN, Result.ACCEPTED):
+    if answer.result is Result.UNKNOWN:
         return _tired(row, answer)
     return _step(row, "query", answer, *_meaning(answer, None))
 
@@ -64,32 +65,75 @@ def unasked(row: Row) -> Step | None:
 def book(steps: list[Step]) -> None:
     """Book results of one organisation and mode together: one record. A payment that went on in the meantime is left out."""
     while steps:
-        openings = records.Openings()
-        items, parts = [], []
-        for step in steps:
-            items.append(_item(step, openings))
-            parts += _parts(step, items[-1])
-        done = booking.write(
-            "payments_result",
-            org=steps[0].row["org_id"],
-            livemode=steps[0].row["livemode"],
-            kind="payments.resulted",
-            subject=items[0]["payment"],
-            data={"items": items},
-            parts=parts,
-            openings=openings,
-            with_openings=True,
-            **booking.context([step.row for step in steps]),
-        )
-        if "moved" not in done:
+        try:
+            moved = _book_together(steps)
+        except db.Refused as error:
+            if error.rule != "payments_provider":
+                raise
+            _book_one_by_one(steps)
+            return
+        if moved is None:
             for step in steps:
                 hints.outcome(step.row["id"])
             return
-        steps = [step for step in steps if ids.wire("pay", step.row["id"]) not in done["moved"]]
+        steps = [step for step in steps if ids.wire("pay", step.row["id"]) not in moved]
+
+
+def _book_one_by_one(steps: list[Step]) -> None:
+    """One of these carries a provider's id that another payment has: that one is a human's, the others are what they are."""
+    if len(steps) > 1:
+        for step in steps:
+            book([step])
+    else:
+        book([_taken(steps[0])])
+
+
+def _book_together(steps: list[Step]) -> list[str] | None:
+    """None when all are booked; else which payments went on in the meantime, and nothing was written."""
+    openings = records.Openings()
+    items, parts = [], []
+    for step in steps:
+        items.append(_item(step, openings))
+        parts += _parts(step, items[-1])
+    done = booking.write(
+        "payments_result",
+        org=steps[0].row["org_id"],
+        livemode=steps[0].row["livemode"],
+        kind="payments.resulted",
+        subject=items[0]["payment"],
+        data={"items": items},
+        parts=parts,
+        openings=openings,
+        with_openings=True,
+        **booking.context([step.row for step in steps]),
+    )
+    return done.get("moved")
 
 
 def book_refund(refund: Row, step: Step) -> None:
-    """Book what the rail said of one refund."""
+    """Book what the rail said of one refund. Other refunds of the payment may have been booked since it was read."""
+    try:
+        _book_refund(refund, step)
+    except db.Refused as error:
+        if error.rule != "refunds_provider":
+            raise
+        _book_refund(refund, _taken(step))
+
+
+def _taken(step: Step) -> Step:
+    """The provider's id of this result is another's already: a human's."""
+    return replace(step, after="needs_human", code="provider_id_taken", provider_id=None)
+
+
+def _book_refund(refund: Row, step: Step) -> None:
+    while not _refund_booked(refund, step):
+        found = queue.refunds(refund["org_id"], [refund["id"]])
+        if not found or found[0]["status"] != refund["status"]:
+            return
+        refund |= {name: found[0][name] for name in ("payment_status", "captured", "refunded")}
+
+
+def _refund_booked(refund: Row, step: Step) -> bool:
     openings = records.Openings()
     wire, pay = ids.wire("ref", refund["id"]), ids.wire("pay", refund["payment_id"])
     item = {
@@ -110,7 +154,7 @@ def book_refund(refund: Row, step: Step) -> None:
         whole = step.after == "settled" and refund["refunded"] + refund["amount"] == refund["captured"]
         if whole or step.after == "failed":
             parts.append({"part": "transition", "subject": pay, "from": "reversing", "to": "reversed" if whole else "settled"})
-    booking.write(
+    done = booking.write(
         "refund_result",
         org=refund["org_id"],
         livemode=refund["livemode"],
@@ -122,6 +166,7 @@ def book_refund(refund: Row, step: Step) -> None:
         with_openings=True,
         **booking.context([refund]),
     )
+    return "moved" not in done
 
 
 def _meaning(answer: Outcome, unclear: str | None) -> tuple[str | None, str | None]:

@@ -8,8 +8,7 @@ from rails import credits, dispatch, webhooks
 @shared_task(name="rails.tasks.dispatch", ignore_result=True)
 def dispatch_due() -> None:
     """Drive what is due one step on, until nothing is."""
-    while dispatch.run_once():
-        pass
+    dispatch.run()
 
 
 @shared_task(name="rails.tasks.notices", ignore_result=True)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import structlog
 
-from codespar.lib import canonical, clock, db, ids
+from codespar.lib import canonical, db, ids
 from codespar.lib.errors import CodesparError, NotFound
 from rails import accounts, hints
 from rails.adapters.base import Notice, WebhookRefused
@@ -46,7 +46,7 @@ def _read(org: UUID, message: UUID) -> None:
     adapter = accounts.adapter(org, row.rail, row.livemode)
     secret = accounts.webhook_secret(org, row.rail, row.livemode)
     try:
-        notice = adapter.parse_webhook(row.headers, bytes(row.body), secret, clock.now())
+        notice = adapter.parse_webhook(row.headers, bytes(row.body), secret, row.received_at)
     except WebhookRefused as error:
         log.warning("webhook_refused", rail=row.rail, org=str(org), error=type(error).__name__)
         db.call("webhook_done", org, message, "refused")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def identity() -> str:
-    """host/boot/pid-namespace/pid/start: this process, and no later one with its number."""
+    """host:machine/boot/pid-namespace/pid/start: this process, and no later one with its number."""
     return _identity(os.getpid())
 
 
 @cache
 def _identity(pid: int) -> str:
-    return "/".join([socket.gethostname(), _boot(), _namespace(), str(pid), _started(pid) or "?"])
+    return "/".join([_host(), _boot(), _namespace(), str(pid), _started(pid) or "?"])
 
 
 def is_dead(worker: str) -> bool:
@@ -22,13 +22,19 @@ def is_dead(worker: str) -> bool:
         host, boot, namespace, pid, started = worker.split("/")
     except ValueError:
         return False
-    if host != socket.gethostname() or "?" in (boot, started):
+    if host != _host() or "?" in (boot, started):
         return False
     if boot != _boot():
-        return True
+        # The same machine has started anew. Without a machine id it may be another one of that name.
+        return not host.endswith(":?")
     if namespace != _namespace():
         return False
     return _started(int(pid)) != started
+
+
+def _host() -> str:
+    """The name that people know, and the id that the machine was given when it was installed."""
+    return f"{socket.gethostname()}:{(_read(Path('/etc/machine-id')) or '?')[:32]}"
 
 
 def _boot() -> str:

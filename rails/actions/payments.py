@@ -9,7 +9,7 @@ from codespar.identity import acting, principals, tokens
 from codespar.identity.acting import conflict, not_found
 from codespar.identity.principals import Principal
 from codespar.lib import cache, canonical, clock, db, ids
-from codespar.lib.errors import Unavailable
+from codespar.lib.errors import Conflict, Unavailable
 from codespar.lib.idempotency import Key, check
 from ledger import records
 from mandates import decision
@@ -53,8 +53,9 @@ class Paid:
 def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Paid:
     """Decide, and if it may be, hold the money and record it, in one transaction. Denied is a result too.
 
-    Raises `Unavailable` when something that the decision depends on is missing, or moved under it too often; `KeyConflict`,
-    `KeyExpired`. A crash before the commit leaves nothing; after it, an authorised payment that the dispatcher or the sweeper finds.
+    Raises `Unavailable` when something that the decision depends on is missing, or moved under it too often; `Conflict` for a
+    presentation that paid something else; `KeyConflict`, `KeyExpired`. A crash before the commit leaves nothing; after it, an
+    authorised payment that the dispatcher or the sweeper finds.
     """
     principals.require(principal, "payments:write")
     cache.require()
@@ -70,7 +71,7 @@ def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Pa
                 hints.work()
             return Paid(payment, first=True, receipt=verdict.receipt)
         if done.get("twin"):
-            original = _presented(principal, verdict, ask)
+            original = _presented(principal, snapshot, verdict, ask)
             if original is not None:
                 return Paid(original, first=False, presented=True)
     raise Unavailable("Limits or rules kept changing while this was decided. Nothing was decided; try again shortly.", code="contention")
@@ -203,14 +204,24 @@ def _earlier(row: Mapping[str, Any], key: Key) -> Paid:
     return Paid(ids.parse(row["subject"], "pay"), first=False, frozen=frozen)
 
 
-def _presented(principal: Principal, verdict: Decision, ask: Ask) -> UUID | None:
-    """The payment that this presentation, or this transaction of the mandate, has already made."""
+def _presented(principal: Principal, snapshot: Mapping[str, Any], verdict: Decision, ask: Ask) -> UUID | None:
+    """The payment that this presentation, or this transaction of the mandate, has already made.
+
+    Raises `Conflict` when that was another payment than the one that is asked for now.
+    """
     shown = verdict.presentation
     if shown is None:
         return None
     with db.tenant(principal.org):
         rows = db.select(
-            "SELECT id FROM payments WHERE org_id = %s AND mandate_id = %s AND transaction_id = %s",
-            [str(principal.org), str(ids.parse(ask.mandate, "mnd")), shown.transaction_id],
+            "SELECT id, amount, currency, counterparty_id, purpose FROM payments WHERE org_id = %s"
+            " AND (presentation = %s OR (mandate_id = %s AND transaction_id = %s))",
+            [str(principal.org), presentation_id(snapshot, verdict), str(ids.parse(ask.mandate, "mnd")), shown.transaction_id],
         )
-    return rows[0]["id"] if rows else None
+    if not rows:
+        return None
+    asked = (ask.amount, ask.currency, ids.parse(ask.counterparty, "ctp"), ask.purpose)
+    if len(rows) > 1 or asked != tuple(rows[0][name] for name in ("amount", "currency", "counterparty_id", "purpose")):
+        raise Conflict("This nonce or transaction has paid something else already: sign a new presentation, with its own.")
+    found: UUID = rows[0]["id"]
+    return found

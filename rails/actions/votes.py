@@ -30,6 +30,9 @@ def approve(principal: Principal, *, payment: Payment, approval: str, idempotenc
     for _ in range(payments.TRIES):
         snapshot = payments.look(principal, ask=ask, key=None, payment=payment.id)
         verdict = decision.decide(snapshot, ask, now=clock.now(), approved=True)
+        if verdict.layer == "engine":
+            # A slow moment of ours is no answer to a person's yes.
+            raise Unavailable(verdict.detail or "The decision could not be made: try again shortly.")
         done = _vote(principal, payment, approval, verdict, snapshot, idempotency)
         if "moved" not in done:
             hints.work()

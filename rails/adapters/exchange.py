@@ -108,6 +108,18 @@ class _Stream(httpcore2.NetworkStream):
         return bool(poll.poll(0))
 
 
+def _connected(family: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(_call.get().left(httpcore2.ConnectTimeout))
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class _Network(httpcore2.NetworkBackend):
     """Connects within the deadline of the call; names are resolved in a thread, so that it holds for DNS too."""
 
@@ -124,15 +136,10 @@ class _Network(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         failure: Exception = httpcore2.ConnectError(f"{host} has no address")
         for family, address in self._addresses(host, port):
-            sock = socket.socket(family, socket.SOCK_STREAM)
             try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with _named(httpcore2.ConnectTimeout, httpcore2.ConnectError):
-                    sock.settimeout(_call.get().left(httpcore2.ConnectTimeout))
-                    sock.connect(address)
-                return _Stream(sock)
+                    return _Stream(_connected(family, address))
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-                sock.close()
                 failure = error
         raise failure
 

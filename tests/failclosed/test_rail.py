@@ -13,7 +13,7 @@ import pytest
 from tests.failclosed.conftest import SETTINGS, Doubtful
 from tests.support import books
 from tests.support.proxy import FAULTS
-from tests.support.world import World, raw_id
+from tests.support.world import World, key, raw_id
 
 WAIT = float(SETTINGS["CODESPAR_WAIT_SECONDS"])
 OPEN = ("authorized", "submitted", "uncertain")
@@ -77,6 +77,22 @@ def test_a_bank_whose_books_cannot_be_written_to_is_asked_again(doubtful: Doubtf
         asked = ask(payer)
         unproved(payer, payer.payment(asked["id"]))
     ends_well(payer, asked["id"])
+
+
+def test_what_a_dispatcher_could_not_write_down_is_not_lost(doubtful: Doubtful, payer: World) -> None:
+    """The bank never got the payment, and the books were away when the dispatcher wanted to say that it does not know.
+
+    Nobody else can end such a payment while that process lives: it keeps what it knows until the books are back.
+    """
+    payer.fault("timeout_before")
+    headers = {"Idempotency-Key": key(), "Prefer": "respond-async"}
+    asked = payer.api._http.post("/v1/payments", json=payer.body(900), headers=headers).json()["id"]
+    payer.settled(asked, 10, among=("authorized",))
+    with doubtful.books.failing("reset"):
+        time.sleep(WAIT + 1)
+        assert payer.payment(asked)["status"] == "submitted"
+    assert payer.settled(asked, 60)["status"] == "failed"
+    ends_well(payer, asked)
 
 
 @contextmanager
