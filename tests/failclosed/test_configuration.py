@@ -185,6 +185,26 @@ def test_a_process_with_another_role_than_its_own_stops(doubtful: Doubtful, role
             "REVOKE DELETE ON codespar.ledger_entries FROM codespar_agent",
             "entries directly",
         ),
+        (
+            "GRANT UPDATE (available) ON codespar.accounts TO codespar_agent",
+            "REVOKE UPDATE (available) ON codespar.accounts FROM codespar_agent",
+            "accounts directly",
+        ),
+        (
+            "GRANT INSERT (name) ON codespar.deployment TO codespar_agent",
+            "REVOKE INSERT (name) ON codespar.deployment FROM codespar_agent",
+            "deployment directly",
+        ),
+        (
+            "GRANT TRUNCATE ON codespar.webhook_messages TO codespar_agent",
+            "REVOKE TRUNCATE ON codespar.webhook_messages FROM codespar_agent",
+            "webhook_messages directly",
+        ),
+        (
+            "GRANT UPDATE (last_step) ON codespar.member_devices TO codespar_agent",
+            "REVOKE UPDATE (last_step) ON codespar.member_devices FROM codespar_agent",
+            "member_devices directly",
+        ),
         ("GRANT CREATE ON SCHEMA codespar TO codespar_agent", "REVOKE CREATE ON SCHEMA codespar FROM codespar_agent", "create objects"),
     ],
     ids=lambda text: text.split(" TO ")[0] if text.startswith("GRANT") else "",
@@ -198,6 +218,18 @@ def test_a_role_that_was_given_more_than_it_needs_stops_the_process(doubtful: Do
             connection.execute(revoke)
     assert done.returncode == 78 and sentence in done.stderr, done.stderr
     assert run(doubtful.info, CONNECT).stdout == "serves\n"
+
+
+def test_the_console_may_change_no_other_column_of_a_device(doubtful: Doubtful) -> None:
+    as_console = {"CODESPAR_ROLE": "control", "CODESPAR_DATABASE_URL": doubtful.info.dsn("control")}
+    with books_owner(doubtful.info) as connection:
+        connection.execute("GRANT UPDATE (sealed) ON codespar.member_devices TO codespar_control")
+        try:
+            done = run(doubtful.info, CONNECT, **as_console)
+        finally:
+            connection.execute("REVOKE UPDATE (sealed) ON codespar.member_devices FROM codespar_control")
+    assert done.returncode == 78 and "member_devices directly" in done.stderr, done.stderr
+    assert run(doubtful.info, CONNECT, **as_console).stdout == "serves\n"
 
 
 def books_owner(info: StackInfo) -> psycopg.Connection[tuple[object, ...]]:

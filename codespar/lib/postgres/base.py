@@ -18,63 +18,27 @@ SELECT format('%%s owns %%s', session_user, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
 WHERE n.nspname = 'codespar' AND pg_has_role(session_user, r.oid, 'MEMBER')
 UNION ALL
-SELECT format('%%s may change rows of %%s directly', session_user, t) FROM unnest(%(walled)s::text[]) t
-WHERE to_regclass('codespar.' || t) IS NOT NULL
-  AND (has_table_privilege(session_user, 'codespar.' || t, 'INSERT') OR has_table_privilege(session_user, 'codespar.' || t, 'UPDATE')
-       OR has_table_privilege(session_user, 'codespar.' || t, 'DELETE') OR has_table_privilege(session_user, 'codespar.' || t, 'TRUNCATE'))
+SELECT format('%%s may change rows of %%s directly', session_user, c.relname)
+FROM pg_class c WHERE c.relnamespace = to_regnamespace('codespar') AND c.relkind IN ('r', 'p')
+  AND NOT format('%%s %%s', session_user, c.relname) = ANY (%(tables)s)
+  AND (has_table_privilege(session_user, c.oid, 'DELETE, TRUNCATE')
+       OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                  AND has_column_privilege(session_user, c.oid, a.attnum, 'INSERT, UPDATE')
+                  AND NOT format('%%s %%s.%%s', session_user, c.relname, a.attname) = ANY (%(columns)s)))
 UNION ALL
-SELECT format('%%s may create objects in the schema', session_user) WHERE has_schema_privilege(session_user, 'codespar', 'CREATE')
+SELECT format('%%s may create objects in the schema', session_user)
+FROM pg_namespace n WHERE n.nspname = 'codespar' AND has_schema_privilege(session_user, n.oid, 'CREATE')
 LIMIT 1
 """
 
-# No runtime role writes these but through the definer's functions.
-WALLED = [
-    "accounts",
-    "transfers",
-    "holds",
-    "hold_resolutions",
-    "credits",
-    "ledger_entries",
-    "ledger_heads",
-    "ledger_openings",
-    "ledger_checkpoints",
-    "mandates",
-    "mandate_usages",
-    "counters",
-    "counter_selectors",
-    "scope_states",
-    "platform_states",
-    "payments",
-    "payment_transitions",
-    "payment_transition_rules",
-    "refunds",
-    "attempts",
-    "attempt_results",
-    "decisions",
-    "idempotency_keys",
-    "approvals",
-    "approval_votes",
-    "policies",
-    "policy_versions",
-    "policy_activations",
-    "policy_rules",
-    "counterparties",
-    "counterparty_versions",
-    "revocations",
-    "organisations",
-    "projects",
-    "agents",
-    "members",
-    "access_tokens",
-    "private_keys",
-    "rail_accounts",
-    "role_scopes",
-]
+# What a runtime role writes by itself; everything else goes through the definer's functions.
+_TABLES = ["codespar_control django_session"]
+_COLUMNS = [f"codespar_control member_devices.{name}" for name in ("last_step", "failures", "failed_at")]
 
 
 def too_strong(cursor: Any, expected: str) -> str | None:
     """Why this connection's role must not serve, or None. `expected` is the database role's name."""
-    cursor.execute(_STRONGER, {"expected": expected, "walled": WALLED})
+    cursor.execute(_STRONGER, {"expected": expected, "tables": _TABLES, "columns": _COLUMNS})
     row = cursor.fetchone()
     return row[0] if row else None
 
