@@ -89,6 +89,7 @@ class Config(BaseSettings):
     def database(self) -> dict[str, object]:
         """Django's DATABASES entry, with the role that the connection must turn out to have."""
         url = urlsplit(self.database_url)
+        serves = self.role in ("agent", "control", "rail")
         pool = {} if self.role == "owner" else {"pool": {"min_size": 1, "max_size": self.pool_size, "timeout": 5.0}}
         return {
             "ENGINE": "codespar.lib.postgres",
@@ -99,8 +100,10 @@ class Config(BaseSettings):
             "PASSWORD": unquote(url.password or ""),
             "CONN_HEALTH_CHECKS": True,
             # Whoever answers people or rails must not wait for ever; a verifier or a migration may take its time.
-            "WATCHED": self.role in ("agent", "control", "rail"),
+            "WATCHED": serves,
             "EXPECTED_ROLE": None if self.role == "owner" else f"codespar_{self.role}",
+            # An auditor brings the name and believes no database about it; the owner writes it down.
+            "DEPLOYMENT": self.deployment if serves else None,
             "OPTIONS": {"connect_timeout": 3, "application_name": f"codespar-{self.role}", **pool},
         }
 

@@ -167,6 +167,26 @@ def test_a_process_with_another_role_than_its_own_stops(doubtful: Doubtful, role
     assert done.stderr.splitlines()[-1] == f"codespar stops: the database role is stronger than it should be: {sentence}."
 
 
+@pytest.mark.parametrize("role", ["agent", "control", "rail"])
+def test_a_process_of_another_deployment_than_its_databases_stops(doubtful: Doubtful, role: str) -> None:
+    info = doubtful.info
+    env = {"CODESPAR_ROLE": role, "CODESPAR_DATABASE_URL": info.dsn(role), "CODESPAR_DEPLOYMENT": "elsewhere.example"}
+    done = run(info, CONNECT, **env)
+    assert (done.returncode, done.stdout) == (78, ""), done.stderr
+    sentence = "CODESPAR_DEPLOYMENT is elsewhere.example, but this database belongs to test.localhost: a deployment keeps its first name"
+    assert done.stderr.splitlines()[-1] == f"codespar stops: {sentence}."
+
+
+def test_a_database_that_belongs_to_nobody_yet_stops_nothing(doubtful: Doubtful) -> None:
+    with books_owner(doubtful.info) as connection:
+        connection.execute("ALTER TABLE codespar.deployment RENAME TO not_yet")
+        try:
+            done = run(doubtful.info, CONNECT, CODESPAR_DEPLOYMENT="elsewhere.example")
+        finally:
+            connection.execute("ALTER TABLE codespar.not_yet RENAME TO deployment")
+    assert done.stdout == "serves\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("grant", "revoke", "sentence"),
     [

@@ -43,6 +43,16 @@ def too_strong(cursor: Any, expected: str) -> str | None:
     return row[0] if row else None
 
 
+def elsewhere(cursor: Any, deployment: str) -> str | None:
+    """The deployment that this database belongs to, when that is another one; None too while it belongs to nobody yet."""
+    cursor.execute("SELECT to_regclass('codespar.deployment') IS NOT NULL")
+    if not cursor.fetchone()[0]:
+        return None
+    cursor.execute("SELECT name FROM codespar.deployment WHERE name <> %s", [deployment])
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         found = super().get_connection_params()
@@ -58,15 +68,25 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _configure_connection(self, connection: Any) -> bool:
         changed: bool = super()._configure_connection(connection)  # type: ignore[misc]  # newer than the stubs
-        expected = self.settings_dict.get("EXPECTED_ROLE")
-        if expected:
+        if self.settings_dict.get("EXPECTED_ROLE"):
             with connection.cursor() as cursor:
-                reason = too_strong(cursor, expected)
+                reason = self._misfit(cursor)
             if not connection.autocommit:
                 connection.commit()
             if reason:
                 # A process that could do more than its work allows must not run at all, whichever thread finds out.
-                sys.stderr.write(f"codespar stops: the database role is stronger than it should be: {reason}.\n")
+                sys.stderr.write(f"codespar stops: {reason}.\n")
                 sys.stderr.flush()
                 os._exit(78)
         return changed
+
+    def _misfit(self, cursor: Any) -> str | None:
+        """Why this process must not serve this database, or None."""
+        reason = too_strong(cursor, self.settings_dict["EXPECTED_ROLE"])
+        if reason:
+            return f"the database role is stronger than it should be: {reason}"
+        deployment = self.settings_dict.get("DEPLOYMENT")
+        found = elsewhere(cursor, deployment) if deployment else None
+        if found:
+            return f"CODESPAR_DEPLOYMENT is {deployment}, but this database belongs to {found}: a deployment keeps its first name"
+        return None
