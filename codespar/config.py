@@ -34,12 +34,39 @@ def _address(value: str) -> str:
     return value.rstrip("/")
 
 
+# What the URL of the database may say about TLS, and the words that libpq knows for it; None where it is a file's name.
+_TLS: dict[str, tuple[str, ...] | None] = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslrootcert": None,
+    "sslcert": None,
+    "sslkey": None,
+    "channel_binding": ("disable", "prefer", "require"),
+}
+
+
 def _database(value: str) -> str:
     url = urlsplit(value)
     named = url.hostname and url.path.strip("/") and url.username
-    if url.scheme not in ("postgresql", "postgres") or not named or not _port(value):
+    if url.scheme not in ("postgresql", "postgres") or not named or not _port(value) or url.fragment:
         raise ValueError("the database is a URL such as postgresql://codespar_agent:password@127.0.0.1:5432/codespar")
+    _check_tls(url.query)
     return value
+
+
+def _query(query: str) -> list[tuple[str, str]]:
+    """Names and values as libpq reads them: a plus is a plus."""
+    parts = [part.partition("=") for part in query.split("&")] if query else []
+    return [(unquote(name), unquote(value)) for name, _, value in parts]
+
+
+def _check_tls(query: str) -> None:
+    given = _query(query)
+    if len(dict(given)) != len(given) or not dict(given).keys() <= _TLS.keys():
+        raise ValueError(f"the database's URL may end in ?sslmode=verify-full, with {', '.join(_TLS)}, each once and nothing else")
+    for name, text in given:
+        words = _TLS[name]
+        if not text or (words and text not in words):
+            raise ValueError(f"{name} in the database's URL is {'one of ' + ', '.join(words) if words else 'the name of a file'}")
 
 
 def _redis(value: str) -> str:
@@ -104,7 +131,7 @@ class Config(BaseSettings):
             "EXPECTED_ROLE": None if self.role == "owner" else f"codespar_{self.role}",
             # An auditor brings the name and believes no database about it; the owner writes it down.
             "DEPLOYMENT": self.deployment if serves else None,
-            "OPTIONS": {"connect_timeout": 3, "application_name": f"codespar-{self.role}", **pool},
+            "OPTIONS": {"connect_timeout": 3, "application_name": f"codespar-{self.role}", **dict(_query(url.query)), **pool},
         }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql
@@ -66,20 +66,22 @@ class Roles:
     """Roles and databases of one cluster, embedded or not.
 
     `connect(dbname)` opens an autocommit connection of a superuser (or of one with CREATEROLE and CREATEDB);
-    `passwords` has one for each of the five login roles; `address` is `host:port` for `dsn`.
+    `passwords` has one for each of the five login roles; `address` is `host:port` and `tls` libpq's words for `dsn`.
     """
 
-    def __init__(self, connect: Connect, passwords: Mapping[str, str], address: str) -> None:
+    def __init__(self, connect: Connect, passwords: Mapping[str, str], address: str, tls: Mapping[str, str] | None = None) -> None:
         missing = [role for role in LOGIN if not passwords.get(role)]
         if missing:
             raise LauncherError(f"These roles have no password: {', '.join(missing)}.")
         self.connect = connect
         self.passwords = dict(passwords)
         self.address = address
+        self.tls = dict(tls or {})
 
     def dsn(self, role: str, dbname: str) -> str:
-        """`postgresql://role:password@host:port/dbname`."""
-        return f"postgresql://{role}:{quote(self.passwords[role], safe='')}@{self.address}/{quote(dbname, safe='')}"
+        """`postgresql://role:password@host:port/dbname`, with `?sslmode=…` where `tls` says so."""
+        query = f"?{urlencode(self.tls, quote_via=quote)}" if self.tls else ""
+        return f"postgresql://{role}:{quote(self.passwords[role], safe='')}@{self.address}/{quote(dbname, safe='')}{query}"
 
     def ensure(self) -> None:
         """Make the seven roles what they must be: attributes, memberships, passwords, time limits."""

@@ -23,6 +23,8 @@ from codespar.launcher.cluster import DATABASE, PROJECT
 from codespar.launcher.errors import LauncherError
 
 WAIT_SECONDS = 60.0
+# What the superuser's URL says of TLS holds for the owner's connection, too.
+TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding")
 
 
 def main() -> int:
@@ -60,7 +62,8 @@ def prepare(environ: Mapping[str, str]) -> tuple[roles.Roles, str]:
         return psycopg.connect(url, dbname=dbname, autocommit=True, connect_timeout=5)
 
     _wait(connect)
-    made = roles.Roles(connect, passwords, f"{where.get('host', '127.0.0.1')}:{where.get('port', 5432)}")
+    tls = {name: str(where[name]) for name in TLS if where.get(name)}
+    made = roles.Roles(connect, passwords, f"{where.get('host', '127.0.0.1')}:{where.get('port', 5432)}", tls)
     made.ensure()
     made.create_database(name)
     return made, name

@@ -31,6 +31,12 @@ ODD = {
         "postgresql://localhost/x",
         "postgresql://a@localhost",
         "postgresql://a:b@h:port/x",
+        "postgresql://a:b@h/x#sslmode=require",
+        "postgresql://a:b@h/x?sslmode=verify-ful",
+        "postgresql://a:b@h/x?sslmode",
+        "postgresql://a:b@h/x?sslmode=require&sslmode=disable",
+        "postgresql://a:b@h/x?sslmode=require&connect_timeout=1",
+        "postgresql://a:b@h/x?sslrootcert=",
     ],
     "CODESPAR_REDIS_URL": ["", "http://localhost", "localhost:6379", "redis://:password@host:port/0"],
     "CODESPAR_DEPLOYMENT": ["", "Demo", "a b", "-a", "a" * 63],
@@ -86,6 +92,33 @@ def test_what_stops_the_start_shows_no_secret(doubtful: Doubtful) -> None:
     done = run(doubtful.info, START, CODESPAR_DATABASE_URL="mysql://codespar_agent:hunter2@localhost/x", CODESPAR_SECRET_KEY="hunter2")
     assert done.returncode == 78 and len(done.stderr.strip().splitlines()) == 2
     assert "hunter2" not in done.stderr
+
+
+def test_a_database_without_tls_is_away_for_whoever_asks_for_tls(doubtful: Doubtful) -> None:
+    done = run(doubtful.info, CONNECT, CODESPAR_DATABASE_URL=f"{doubtful.info.dsn('agent')}?sslmode=require")
+    assert done.stdout == "" and "server does not support SSL" in done.stderr, done.stderr
+    assert run(doubtful.info, CONNECT, CODESPAR_DATABASE_URL=f"{doubtful.info.dsn('agent')}?sslmode=prefer").stdout == "serves\n"
+
+
+def test_what_the_databases_url_says_of_tls_reaches_the_driver() -> None:
+    said = "sslmode=verify-full&sslrootcert=/etc/a%20b+c.pem&sslcert=/c&sslkey=/k&channel_binding=require"
+    found = Config(
+        role="agent",
+        database_url=f"postgresql://codespar_agent:p@h/codespar?{said}",
+        redis_url="redis://h/0",
+        deployment="pay.example",
+        secret_key="x" * 32,
+    )
+    options = found.database["OPTIONS"]
+    assert isinstance(options, dict)
+    given = {name: options.get(name) for name in ("sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding")}
+    assert given == {
+        "sslmode": "verify-full",
+        "sslrootcert": "/etc/a b+c.pem",
+        "sslcert": "/c",
+        "sslkey": "/k",
+        "channel_binding": "require",
+    }
 
 
 # Names that somebody could hope for. None of them is read by anything.

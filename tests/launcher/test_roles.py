@@ -164,11 +164,12 @@ def test_setup_works_for_an_administrator_who_is_not_a_superuser(state_dir, clus
         with server.connect() as connection:
             connection.execute("CREATE ROLE admin LOGIN CREATEROLE CREATEDB PASSWORD 'admin'")
         environ = {
-            "CODESPAR_SUPERUSER_URL": f"postgresql://admin:admin@127.0.0.1:{server.port}/postgres",
+            "CODESPAR_SUPERUSER_URL": f"postgresql://admin:admin@127.0.0.1:{server.port}/postgres?sslmode=prefer",
             **{f"{role.upper()}_PASSWORD": password for role, password in cluster.roles.passwords.items()},
         }
         for _ in range(2):
             made, name = setup.prepare(environ)
+        assert made.dsn("codespar_owner", name).endswith(f":{server.port}/codespar?sslmode=prefer")
         with psycopg.connect(made.dsn("codespar_owner", name)) as connection:
             connection.execute("CREATE TABLE thing ()")
         with psycopg.connect(made.dsn("codespar_agent", name)) as connection:
