@@ -117,20 +117,24 @@ class Cluster:
         """The environment of a process that runs as `role` (one of ROLES) and serves `service` (api or console).
 
         `urls` are base_url, console_url and sandbox_url. Nothing of another role, and no CODESPAR_ or PG variable of
-        the launcher's own environment, gets through.
+        the launcher's own environment, gets through; the auditor gets no key, no queue and no address.
         """
         if role not in ROLES:
             raise LauncherError(f"There is no role {role!r}; it is one of {', '.join(ROLES)}.")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CODESPAR_", "PG"))}
-        return inherited | {
+        every = inherited | {
             "DJANGO_SETTINGS_MODULE": "codespar.settings",
             "PYTHONUNBUFFERED": "1",
             "CODESPAR_ROLE": role,
             "CODESPAR_DATABASE_URL": self.dsn(role, database),
-            "CODESPAR_REDIS_URL": self.valkey.url(redis_db),
             "CODESPAR_DEPLOYMENT": self.deployment,
-            "CODESPAR_MASTER_KEY_FILE": str(self.master_key_file()),
             "CODESPAR_CHECKPOINT_DIR": str(private_folder(self.folder(database) / "checkpoints")),
+        }
+        if role == "auditor":
+            return every
+        return every | {
+            "CODESPAR_REDIS_URL": self.valkey.url(redis_db),
+            "CODESPAR_MASTER_KEY_FILE": str(self.master_key_file()),
             "CODESPAR_SECRET_KEY": self.state.secret("django.key"),
             "CODESPAR_SERVICE": service,
             **{f"CODESPAR_{name.upper()}": value for name, value in urls.items()},

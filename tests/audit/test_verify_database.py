@@ -316,6 +316,10 @@ def test_a_sealed_chain_without_its_checkpoints_is_not_verified(told: World, tmp
     assert (found.returncode, "unavailable" in found.stdout) == (2, True)
 
 
+# What every role but the auditor's needs.
+ENGINES = {"CODESPAR_REDIS_URL": "redis://127.0.0.1:1/0", "CODESPAR_SECRET_KEY": "x" * 32}
+
+
 @pytest.mark.parametrize(
     ("argv", "env", "said"),
     [
@@ -323,7 +327,7 @@ def test_a_sealed_chain_without_its_checkpoints_is_not_verified(told: World, tmp
         (["--pin", "org_1=md5:1"], {}, "64 lowercase hex digits"),
         (["--pins", "/nowhere.json"], {}, "is not a JSON file"),
         (["--checkpoints", "/nowhere"], {}, "There is no folder"),
-        ([], {"CODESPAR_ROLE": "control"}, "CODESPAR_ROLE=auditor"),
+        ([], {"CODESPAR_ROLE": "control", **ENGINES}, "CODESPAR_ROLE=auditor"),
         ([], {"CODESPAR_DATABASE_URL": "postgresql://codespar_auditor:x@127.0.0.1:1/x"}, "did not answer"),
         ([], {"CODESPAR_DEPLOYMENT": ""}, "CODESPAR_DEPLOYMENT"),
     ],

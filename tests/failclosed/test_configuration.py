@@ -76,6 +76,18 @@ def test_a_missing_value_stops_the_start(doubtful: Doubtful, name: str) -> None:
     stops(run(doubtful.info, START, without=name), name)
 
 
+@pytest.mark.parametrize("name", sorted(REQUIRED - {"CODESPAR_REDIS_URL", "CODESPAR_SECRET_KEY"}))
+def test_an_auditor_needs_no_key_and_no_queue_but_all_the_rest(doubtful: Doubtful, name: str) -> None:
+    env = doubtful.info.env("auditor")
+    assert not {"CODESPAR_REDIS_URL", "CODESPAR_SECRET_KEY", "CODESPAR_MASTER_KEY_FILE"} & set(env)
+    for without in ("", name):
+        argv = [sys.executable, "-c", START]
+        left = {key: value for key, value in env.items() if key != without}
+        done = subprocess.run(argv, env=left, cwd=PROJECT, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == (78 if without else 0), done.stderr
+        assert done.stderr.startswith(f"codespar cannot start: {without}: " if without else ""), done.stderr
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_value_stops_the_start(doubtful: Doubtful, name: str) -> None:
     accepted = []

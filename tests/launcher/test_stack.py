@@ -38,6 +38,11 @@ def test_no_process_sees_another_roles_password_or_the_launchers_environment(clu
         assert not any(value in text for text in env.values() for value in {*others, "secret"}), name
 
 
+def test_the_auditor_gets_what_reading_takes_and_no_more(cluster):
+    engine = {name for name in Stack(cluster).info.env("auditor") if name.startswith("CODESPAR_")}
+    assert engine == {"CODESPAR_ROLE", "CODESPAR_DATABASE_URL", "CODESPAR_DEPLOYMENT", "CODESPAR_CHECKPOINT_DIR"}
+
+
 def test_the_provider_gets_no_setting_of_the_engine(cluster):
     assert not [name for name in env_of(Stack(cluster))["provider"] if name.startswith("CODESPAR_")]
 
