@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import secrets
 import sys
 import uuid
 from collections.abc import Iterator
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from codespar.audit.verify import Report
 
 VERIFIED, TAMPERED, NO_ANSWER = 0, 1, 2
+PASSWORD_BYTES = 18
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 org_app = typer.Typer(help="Organisations: the tenants of this deployment.", no_args_is_help=True)
 app.add_typer(org_app, name="org")
+member_app = typer.Typer(help="Members: the people of an organisation.", no_args_is_help=True)
+app.add_typer(member_app, name="member")
 _out, _err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -123,12 +127,41 @@ def org_create(
             "live_token": made.live_token,
             "pin": f"{ids.wire('org', made.id)}={chain.fingerprint(chain.public_key(jwk))}",
         }
-    if as_json:
-        print(json.dumps(shown, indent=2))
-        return
-    for label, value in shown.items():
-        print(f"{label.replace('_', ' '):<14}{value}")
-    _err.print("The tokens are not shown again. Keep the pin apart from this database: `codespar verify --pin` trusts nothing else.")
+    _show(shown, as_json=as_json)
+    if not as_json:
+        _err.print("The tokens are not shown again. Keep the pin apart from this database: `codespar verify --pin` trusts nothing else.")
+
+
+@member_app.command("login")
+def member_login(
+    token_file: Annotated[Path, typer.Option(help="The file with an owner's access token, and nothing else; /dev/stdin reads a pipe.")],
+    member: Annotated[str | None, typer.Option(help="Whose log-in (mem_…); the token's own member otherwise.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Give a member a new console log-in; the one before ends. Password and authenticator are shown once, here."""
+    with _django("control"):
+        from codespar.identity import actions, principals, totp
+        from codespar.identity.models import Member
+        from codespar.lib import clock, db, ids
+
+        bearer = token_file.read_text(encoding="utf-8", errors="replace").strip()
+        owner = principals.authenticate(bearer, request_id=ids.wire("req", ids.new()))
+        wanted = ids.parse(member, "mem") if member else owner.member
+        with db.tenant(owner.org):
+            found = Member.objects.for_org(owner.org).filter(id=wanted, closed_at=None).first()
+        if found is None:
+            _fail("There is no such open member in the token's organisation: name one with --member mem_….")
+        password = secrets.token_urlsafe(PASSWORD_BYTES)
+        secret = actions.set_login(owner, member=found.id, password=password, now=clock.now())
+        shown = {
+            "member": ids.wire("mem", found.id),
+            "e-mail": found.email,
+            "password": password,
+            "otpauth": totp.uri(secret, email=found.email),
+        }
+    _show(shown, as_json=as_json)
+    if not as_json:
+        _err.print("Password and authenticator are not shown again. An authenticator takes the otpauth line as a QR code.")
 
 
 def main() -> None:
@@ -173,6 +206,14 @@ def _django(*roles: str) -> Iterator[Any]:
         connection.close()
         if hasattr(connection, "close_pool"):
             connection.close_pool()
+
+
+def _show(found: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for label, value in found.items():
+        print(f"{label.replace('_', ' '):<14}{value}")
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -66,6 +66,58 @@ def test_an_auditor_creates_nothing(copy: Copy) -> None:
     assert (done.returncode, "CODESPAR_ROLE=control" in done.stderr) == (2, True)
 
 
+def login(copy: Copy, file: Path, token: str, *argv: str, role: str = "control") -> subprocess.CompletedProcess[str]:
+    file.write_text(f"{token}\n")
+    return run(copy, role, "member", "login", "--token-file", str(file), *argv)
+
+
+def logs_in(copy: Copy, told: dict[str, str]) -> bool:
+    """Whether the console lets this log-in in, now."""
+    argv = [sys.executable, "-c", LOG_IN, told["e-mail"], told["password"], told["otpauth"]]
+    done = subprocess.run(argv, env=copy.env("control"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout == f"{told['member']}\n"
+
+
+def test_an_owner_gets_a_log_in_and_the_next_one_ends_it(copy: Copy, tmp_path: Path) -> None:
+    made = json.loads(create(copy, "--email", "log.in@acme.example", "--json").stdout)
+    first, second = (login(copy, tmp_path / "token", made["test_token"], "--json") for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    before, after = json.loads(first.stdout), json.loads(second.stdout)
+    assert (before["member"], before["e-mail"]) == (made["owner"], "log.in@acme.example")
+    assert before["password"] != after["password"] and before["otpauth"] != after["otpauth"]
+    assert (logs_in(copy, before), logs_in(copy, after)) == (False, True)
+    assert run(copy, "auditor", "verify", "--org", made["organisation"], "--pin", made["pin"]).returncode == 0
+
+
+def test_an_owner_gives_another_member_a_log_in(copy: Copy, tmp_path: Path) -> None:
+    made = json.loads(create(copy, "--email", "boss@acme.example", "--json").stdout)
+    other = subprocess.run(
+        [sys.executable, "-c", MEMBER, made["test_token"]], env=copy.env("control"), capture_output=True, text=True, check=False
+    )
+    mem, token = other.stdout.split()
+    done = login(copy, tmp_path / "token", made["test_token"], "--member", mem)
+    assert done.returncode == 0, done.stderr
+    assert logs_in(copy, {line[:14].strip(): line[14:] for line in done.stdout.splitlines()} | {"member": mem})
+    refused = login(copy, tmp_path / "token", token)
+    assert (refused.returncode, refused.stdout) == (2, "") and "members:write" in refused.stderr, refused.stderr
+
+
+def test_a_log_in_that_cannot_be_is_one_sentence(copy: Copy, tmp_path: Path) -> None:
+    made = json.loads(create(copy, "--email", "nobody.else@acme.example", "--json").stdout)
+    stranger = json.loads(create(copy, "--email", "stranger@acme.example", "--json").stdout)["owner"]
+    file, token = tmp_path / "token", made["test_token"]
+    for done, said in (
+        (login(copy, file, "not a token"), "not an access token"),
+        (login(copy, file, token, "--member", stranger), "no such open member"),
+        (login(copy, file, token, "--member", "ana"), "of the form mem_"),
+        (login(copy, file, token, role="auditor"), "CODESPAR_ROLE=control"),
+        (run(copy, "control", "member", "login", "--token-file", str(tmp_path / "none")), "No such file"),
+    ):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr and done.stderr.count("\n") == 1 and token not in done.stderr, done.stderr
+
+
 def test_every_promised_rule_is_live_and_every_named_rule_is_promised(copy: Copy) -> None:
     done = run(copy, "auditor", "invariants")
     assert (done.returncode, done.stderr) == (0, "")
@@ -152,6 +204,29 @@ def test_secrets_move_to_a_new_master_key_and_the_old_one_can_go(copy: Copy, tmp
         assert run(copy, role, "rewrap", CODESPAR_MASTER_KEY_FILE=str(old_first)).returncode == 0
 
 
+LOG_IN = """
+import base64, sys, time, urllib.parse, django
+django.setup()
+from django_otp.oath import TOTP
+from codespar.identity.login import MemberBackend
+from codespar.lib import ids
+email, password, otpauth = sys.argv[1:]
+secret = base64.b32decode(urllib.parse.parse_qs(urllib.parse.urlsplit(otpauth).query)["secret"][0])
+found = MemberBackend().authenticate(None, username=email, password=password, otp=f"{TOTP(secret, 30).token():06d}")
+print(ids.wire("mem", found.id) if found else "refused")
+"""
+MEMBER = """
+import sys, datetime, django
+django.setup()
+from codespar.identity import actions, principals
+from codespar.lib import clock, ids
+owner = principals.authenticate(sys.argv[1], request_id=ids.wire("req", ids.new()))
+member = actions.create_member(owner, email="finance@acme.example", name="Fin", roles=["finance"], now=clock.now())
+until = clock.now() + datetime.timedelta(days=1)
+wire = ids.wire("mem", member)
+token = actions.create_token(owner, holder=wire, name="finance", scopes=["payments:read"], expires_at=until, now=clock.now())
+print(wire, token.text)
+"""
 OPEN = """
 import sys, django
 django.setup()

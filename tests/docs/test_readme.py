@@ -75,12 +75,13 @@ def test_every_make_target_that_a_page_names_exists() -> None:
 
 
 def test_every_command_of_the_command_line_that_a_page_names_exists() -> None:
-    from codespar.cli import app, org_app
+    from codespar.cli import app, member_app, org_app
 
-    known = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback} | {"org"}
-    sub = {info.name or info.callback.__name__ for info in org_app.registered_commands if info.callback}
+    groups = {"org": org_app, "member": member_app}
+    known = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback} | set(groups)
+    sub = {name: {info.name for info in group.registered_commands} for name, group in groups.items()}
     for page in ("README.md", "ARCHITECTURE.md", "SECURITY.md", "docs/operating.md"):
         text = (ROOT / page).read_text()
         for name, rest in re.findall(r"(?:`|bin/)codespar ([a-z]+)(?: ([a-z]+))?", text):
             assert name in known, f"{page}: codespar {name}"
-            assert name != "org" or rest in sub, f"{page}: codespar {name} {rest}"
+            assert name not in groups or rest in sub[name], f"{page}: codespar {name} {rest}"
