@@ -123,6 +123,14 @@ class Config(BaseSettings):
     rail_seconds: Annotated[float, Field(gt=0, le=30)] = 8.0
 
     @property
+    def console_origin(self) -> str:
+        """The console's address as browsers write it into `Origin`: in small letters, without a path and without its scheme's port."""
+        url = urlsplit(self.console_url)
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        usual = {"http": 80, "https": 443}[url.scheme]
+        return f"{url.scheme}://{host}" + (f":{url.port}" if url.port not in (None, usual) else "")
+
+    @property
     def database(self) -> dict[str, object]:
         """Django's DATABASES entry, with the role that the connection must turn out to have."""
         url = urlsplit(self.database_url)

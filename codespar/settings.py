@@ -87,6 +87,8 @@ SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_SECURE = CONFIG.console_url.startswith("https://")
 CSRF_COOKIE_SAMESITE = "Strict"
 CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE
+# The proxy speaks TLS and we do not: without this a form posted over TLS looks as if it came from another place.
+CSRF_TRUSTED_ORIGINS = [CONFIG.console_origin]
 LOGIN_URL = "/admin/login/"
 OTP_TOTP_ISSUER = "codespar"
 SECURE_CONTENT_TYPE_NOSNIFF = True

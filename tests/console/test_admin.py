@@ -9,10 +9,12 @@ import httpx2
 import pytest
 from django_otp.oath import TOTP
 
+from codespar.config import Config
 from codespar.launcher.stack import StackInfo
 from codespar.lib import ids
 from tests.console import rows
 from tests.console.rows import Tenant
+from tests.support import processes
 
 APPS = ("identity", "vault", "ledger", "wallets", "mandates", "rails")
 # The list whose detail pages have each prefix; two lists have `key_` ids.
@@ -126,6 +128,36 @@ def test_after_many_wrong_codes_a_right_one_has_to_wait(stack: StackInfo) -> Non
         assert log_in(browser(stack), tenant).status_code == 200
         admin.execute(wait.format("now() - interval '1 hour'"), [tenant.owner])
         assert log_in(browser(stack), tenant).status_code == 302
+
+
+def test_behind_a_proxy_that_speaks_tls_the_console_lets_in_who_comes_from_its_address(stack: StackInfo) -> None:
+    tenant = rows.make(stack)
+    with processes.extra(stack, "console", CODESPAR_CONSOLE_URL="https://Console.example:443/") as behind, browser(behind) as client:
+        page = client.get("/admin/login/")
+        cookie = page.headers["Set-Cookie"]
+        assert "Secure" in cookie
+        # A proxy passes on over plain HTTP what came over TLS, cookies that are for TLS only among it.
+        headers = {"Host": "console.example", "Cookie": cookie.partition(";")[0], "Referer": "https://console.example/admin/login/"}
+        values = {"username": tenant.email, "password": rows.PASSWORD, "otp": code(tenant), "next": "/admin/"}
+        values["csrfmiddlewaretoken"] = token(page)
+        elsewhere = client.post("/admin/login/", data=values, headers=headers | {"Origin": "https://elsewhere.example"})
+        answer = client.post("/admin/login/", data=values, headers=headers | {"Origin": "https://console.example"})
+    assert elsewhere.status_code == 403
+    assert (answer.status_code, answer.headers.get("Location")) == (302, "/admin/"), answer.text
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://pay.example/console", "https://pay.example"),
+        ("https://pay.example:8443", "https://pay.example:8443"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("http://127.0.0.1:8001", "http://127.0.0.1:8001"),
+    ],
+)
+def test_an_origin_is_written_as_browsers_write_it(url: str, origin: str) -> None:
+    made = Config(role="auditor", database_url="postgresql://a:p@h/codespar", deployment="pay.example", console_url=url)
+    assert made.console_origin == origin
 
 
 def test_no_page_is_seen_without_a_log_in(stack: StackInfo, pages: dict[str, httpx2.Response]) -> None:
