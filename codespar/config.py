@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from codespar.lib.addresses import is_private
+
 
 def _deployment(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?", value):
@@ -33,6 +35,12 @@ def _address(value: str) -> str:
     if url.scheme not in ("http", "https") or not url.hostname or not _port(value) or url.query or url.fragment:
         raise ValueError("an address is a URL such as https://pay.example or http://127.0.0.1:8000")
     return value.rstrip("/")
+
+
+def _rail(value: str) -> str:
+    if not is_private(value):
+        raise ValueError("a rail is reached over https without a user in the URL, or over http on this machine: http://127.0.0.1:8002")
+    return value
 
 
 # What the URL of the database may say about TLS, and the words that libpq knows for it; None where it is a file's name.
@@ -111,7 +119,7 @@ class Config(BaseSettings):
     checkpoint_dir: Path = Path(".codespar/checkpoints")
     base_url: Address = "http://127.0.0.1:8000"
     console_url: Address = "http://127.0.0.1:8001"
-    sandbox_url: Address = "http://127.0.0.1:8002"
+    sandbox_url: Annotated[Address, AfterValidator(_rail)] = "http://127.0.0.1:8002"
     # Seconds that a payment's request waits for the rail before it answers with what is known.
     wait_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     pool_size: Annotated[int, Field(ge=1, le=500)] = 16

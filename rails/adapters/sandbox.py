@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import json
 import re
 import urllib.parse
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from codespar.lib.addresses import is_private
 from rails.adapters import reading
 from rails.adapters.base import (
     KEY,
@@ -284,14 +284,8 @@ class SandboxAdapter:
 
 def _safe_url(base_url: str) -> str:
     parts = urllib.parse.urlsplit(base_url)
-    try:
-        local = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        local = False
-    if not (parts.scheme == "https" and parts.hostname) and not (parts.scheme == "http" and local):
-        raise ValueError("base_url must be https, or http on a loopback address")
-    if parts.query or parts.fragment or parts.username:
-        raise ValueError("base_url must not carry a query, a fragment or a user")
+    if parts.query or parts.fragment or not is_private(base_url):
+        raise ValueError("base_url must be https, or http on a loopback address, without a query, a fragment or a user")
     return base_url.rstrip("/")
 
 

@@ -48,7 +48,14 @@ ODD = {
     "CODESPAR_REQUESTS_PER_MINUTE": ["", "x", "0", "-1", "1.5"],
     "CODESPAR_BASE_URL": ["", "here"],
     "CODESPAR_CONSOLE_URL": ["", "here"],
-    "CODESPAR_SANDBOX_URL": ["", "here"],
+    "CODESPAR_SANDBOX_URL": [
+        "",
+        "here",
+        "http://bank:8002",
+        "http://192.0.2.1:8002",
+        "https://name@bank.example",
+        "https://bank.example?x=1",
+    ],
 }
 # A path is right whatever it says; whether a key is there is looked at when one is needed (test_keys_and_clock).
 FREE = {"CODESPAR_MASTER_KEY_FILE", "CODESPAR_MASTER_KEY", "CODESPAR_CHECKPOINT_DIR"}
