@@ -18,7 +18,7 @@ RUN uv sync --frozen --no-dev --no-editable
 FROM python:3.12-slim
 RUN groupadd --system --gid 10001 codespar \
     && useradd --system --uid 10001 --gid codespar --home-dir /app --shell /usr/sbin/nologin codespar \
-    && install -d -o codespar -g codespar -m 0700 /var/lib/codespar
+    && install -d -o codespar -g codespar -m 0700 /var/lib/codespar /var/lib/bank
 COPY --from=build /app /app
 WORKDIR /app
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_SETTINGS_MODULE=codespar.settings
