@@ -214,14 +214,15 @@ def _presented(principal: Principal, snapshot: Mapping[str, Any], verdict: Decis
         return None
     with db.tenant(principal.org):
         rows = db.select(
-            "SELECT id, amount, currency, counterparty_id, purpose FROM payments WHERE org_id = %s"
+            "SELECT id, transaction_id, amount, currency, counterparty_id, purpose FROM payments WHERE org_id = %s"
             " AND (presentation = %s OR (mandate_id = %s AND transaction_id = %s))",
             [str(principal.org), presentation_id(snapshot, verdict), str(ids.parse(ask.mandate, "mnd")), shown.transaction_id],
         )
     if not rows:
         return None
-    asked = (ask.amount, ask.currency, ids.parse(ask.counterparty, "ctp"), ask.purpose)
-    if len(rows) > 1 or asked != tuple(rows[0][name] for name in ("amount", "currency", "counterparty_id", "purpose")):
+    names = ("transaction_id", "amount", "currency", "counterparty_id", "purpose")
+    asked = (shown.transaction_id, ask.amount, ask.currency, ids.parse(ask.counterparty, "ctp"), ask.purpose)
+    if len(rows) > 1 or asked != tuple(rows[0][name] for name in names):
         raise Conflict("This nonce or transaction has paid something else already: sign a new presentation, with its own.")
     found: UUID = rows[0]["id"]
     return found

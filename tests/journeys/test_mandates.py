@@ -218,6 +218,16 @@ def test_a_presentation_pays_once_whatever_key_it_comes_under(world: World) -> N
     assert len(world.provider_payments()) == 1
 
 
+def test_a_nonce_or_a_transaction_that_paid_something_else_is_told_so(world: World) -> None:
+    """Neither is the earlier payment given as the answer to another request, nor is the caller told to try again."""
+    nonce = secrets.token_urlsafe(24)
+    assert world.pay(700, mandate=presentation(world, amount=700, nonce=nonce, transaction="order-1")).status_code == 201
+    for amount, again, transaction in ((700, nonce, "order-2"), (701, nonce, "order-2"), (701, secrets.token_urlsafe(24), "order-1")):
+        answer = world.pay(amount, mandate=presentation(world, amount=amount, nonce=again, transaction=transaction))
+        assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict"), answer.text
+    assert len(world.provider_payments()) == 1
+
+
 def test_a_presentation_says_what_is_paid_and_to_whom_and_is_for_this_place(world: World) -> None:
     nonce = secrets.token_urlsafe(24)
     refused(world.pay(701, mandate=presentation(world, amount=700, nonce=nonce, transaction="a")), "presentation_mismatch")

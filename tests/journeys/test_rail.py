@@ -1,9 +1,13 @@
 """A rail that fails in every way it can: no cent is lost, none is paid twice, and nothing it says is believed unchecked."""
 
+import base64
+import hmac
 import time
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.support.world import World, key, raw_id
 
@@ -93,6 +97,47 @@ def test_a_forged_notice_moves_nothing(world: World) -> None:
         assert time.monotonic() < until
         time.sleep(0.2)
     assert world.main_balance() == before
+
+
+def test_a_notice_is_as_old_as_it_was_when_it_came(world: World) -> None:
+    """A dispatcher that was away for long reads what was fresh when it arrived; what was stale already then stays refused."""
+    world.deposit(300)
+    body = bytes(world.rows("SELECT body FROM webhook_messages WHERE status = 'verified' ORDER BY received_at DESC LIMIT 1")[0]["body"])
+    sent = datetime.now(UTC) - timedelta(seconds=400)
+    for name, received in (("late", sent), ("stale", datetime.now(UTC))):
+        text = f"{name}.{int(sent.timestamp())}.".encode() + body
+        secret = base64.b64decode(world.webhook_secret.removeprefix("whsec_"))
+        signature = "v1," + base64.b64encode(hmac.digest(secret, text, "sha256")).decode()
+        headers = {"webhook-id": name, "webhook-timestamp": str(int(sent.timestamp())), "webhook-signature": signature}
+        with world.db("super") as connection:
+            connection.execute(
+                "INSERT INTO webhook_messages (org_id, id, rail, livemode, message_id, headers, body, received_at)"
+                " VALUES (%s, gen_random_uuid(), 'sandbox', false, %s, %s, %s, %s)",
+                [raw_id(world.org), name, Jsonb(headers), body, received],
+            )
+    query = "SELECT message_id, status FROM webhook_messages WHERE message_id IN ('late', 'stale') ORDER BY 1"
+    until = time.monotonic() + 20
+    while "received" in str(found := world.rows(query)):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert [row["status"] for row in found] == ["verified", "refused"]
+
+
+def test_a_deposit_that_was_not_found_is_asked_for_again_when_it_is_told_again(world: World) -> None:
+    """The bank was away for longer than we ask: its next notice begins anew."""
+    before = world.main_balance()
+    world.deposit(300)
+    notice = "SELECT credit_notice(%s, gen_random_uuid(), 'sandbox', %s, 'E-unknown')"
+    with world.db("rail") as connection, world.db("super") as by_hand:
+        tell = lambda: connection.execute(notice, [raw_id(world.org), world.account]).fetchone()["credit_notice"]
+        assert tell() is True
+        assert tell() is False
+        by_hand.execute("UPDATE credits SET status = 'refused', checks = 31 WHERE reference = 'E-unknown'")
+        assert tell() is True
+        (row,) = world.rows("SELECT status, checks FROM credits WHERE reference = 'E-unknown'")
+        assert (row["status"], row["checks"] < 3) == ("pending", True)
+        by_hand.execute("UPDATE credits SET status = 'refused' WHERE reference = 'E-unknown'")
+    assert world.main_balance() == before + 300
 
 
 def test_a_refund_in_parts_and_no_more_than_was_paid(world: World) -> None:

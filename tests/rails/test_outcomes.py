@@ -1,0 +1,185 @@
+"""What an answer means and how it is booked, where the world is at its least likely: faults are made by hand, nothing else is."""
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from codespar.launcher.stack import StackInfo
+from codespar.lib import db
+from codespar.lib.errors import Unavailable
+from rails import workers
+from rails.adapters.base import Outcome, Result
+
+NOW = datetime(2026, 3, 4, 15, 0, tzinfo=UTC)
+WINDOW: Any = SimpleNamespace(acceptance_window_seconds=30)
+
+
+@pytest.fixture
+def engine(stack: StackInfo, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The modules, which need the settings, and what they wrote."""
+    from rails import booking, dispatch, outcomes, queue
+
+    found = SimpleNamespace(booking=booking, dispatch=dispatch, outcomes=outcomes, queue=queue, written=[])
+    monkeypatch.setattr(dispatch, "_owed", type(dispatch._owed)())
+    return found
+
+
+def said(result: Result, **more: Any) -> Outcome:
+    return Outcome(**{"result": result, "reason": "", "provider_id": None, "sent": True, "raw": b"", "request": b"", "code": "x"} | more)
+
+
+def row(**more: Any) -> dict[str, Any]:
+    usual = {"id": uuid4(), "org_id": uuid4(), "attempt_id": uuid4(), "agent_id": uuid4(), "project_id": uuid4(), "livemode": False}
+    rest = {
+        "status": "submitted",
+        "checks": 0,
+        "answered": True,
+        "worker": "?",
+        "send_by": NOW,
+        "asked_at": NOW,
+        "amount": 7,
+        "currency": "BRL",
+    }
+    return usual | rest | more
+
+
+def test_what_the_rail_has_accepted_is_asked_for_as_long_as_it_takes(engine: SimpleNamespace) -> None:
+    assert engine.outcomes.of_query(row(checks=10_000), said(Result.ACCEPTED), WINDOW) is None
+    assert engine.outcomes.of_query(row(checks=10_000), said(Result.UNKNOWN), WINDOW).after == "needs_human"
+
+
+def test_a_payment_that_is_not_there_is_judged_by_when_the_rail_was_asked(engine: SimpleNamespace) -> None:
+    """An answer that comes after the window may have been made within it."""
+    within, after = NOW + timedelta(seconds=30), NOW + timedelta(seconds=30.001)
+    assert engine.outcomes.of_query(row(asked_at=within), said(Result.NOT_FOUND), WINDOW) is None
+    assert engine.outcomes.of_query(row(asked_at=after), said(Result.NOT_FOUND), WINDOW).proof == "not_found_after_window"
+    # While whoever could still send it lives, it proves nothing.
+    held = row(asked_at=after, answered=False, worker=workers.identity())
+    assert engine.outcomes.of_query(held, said(Result.NOT_FOUND), WINDOW) is None
+
+
+def test_only_the_same_machine_proves_that_a_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, boot, namespace, pid, started = workers.identity().split("/")
+    assert host.startswith(f"{socket.gethostname()}:") and pid == str(os.getpid())
+    assert not workers.is_dead(workers.identity())
+    assert workers.is_dead("/".join([host, boot, namespace, pid, "1"]))
+    for other in ("elsewhere:1", f"{socket.gethostname()}:another-machine-of-this-name", socket.gethostname()):
+        assert not workers.is_dead("/".join([other, boot, namespace, pid, "1"]))
+        assert not workers.is_dead("/".join([other, "another-boot", namespace, pid, started]))
+    monkeypatch.setattr(workers, "_host", lambda: "known:1234")
+    assert workers.is_dead(f"known:1234/another-boot/{namespace}/{pid}/{started}")
+    monkeypatch.setattr(workers, "_host", lambda: "unknown:?")
+    assert not workers.is_dead(f"unknown:?/another-boot/{namespace}/{pid}/{started}")
+
+
+def test_one_answer_with_anothers_id_does_not_hold_up_the_rest(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bank's id of the second payment is one that it has used before: that payment is a person's, the others are booked."""
+    batch = [row() for _ in range(3)]
+
+    def write(function: str, **named: Any) -> dict[str, Any]:
+        items = named["data"]["items"]
+        if any(item["provider_id"] == "used" and item["to"] == "settled" for item in items):
+            raise db.Refused("payments_provider", "")
+        engine.written.append([(item["payment"], item["to"], item["code"]) for item in items])
+        return {"seq": 1}
+
+    monkeypatch.setattr(engine.booking, "write", write)
+    monkeypatch.setattr(engine.outcomes.hints, "outcome", lambda payment: None)
+    answers = [said(Result.SETTLED, provider_id=id) for id in ("a", "used", "c")]
+    engine.outcomes.book([engine.outcomes.of_answer(*pair) for pair in zip(batch, answers, strict=True)])
+    wire = [f"pay_{one['id'].hex}" for one in batch]
+    assert engine.written == [[(wire[0], "settled", "x")], [(wire[1], "needs_human", "provider_id_taken")], [(wire[2], "settled", "x")]]
+
+
+def test_a_refund_is_booked_on_what_its_payment_is_now(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two refunds were read together; when the second is booked, the first has already changed what is left."""
+    refund = row(payment_id=uuid4(), payment_status="reversing", captured=100, refunded=0, amount=40, refunding=100)
+    monkeypatch.setattr(engine.queue, "refunds", lambda org, ids: [refund | {"refunded": 60}])
+
+    def write(function: str, **named: Any) -> dict[str, Any]:
+        steps = [part["to"] for part in named["parts"] if part["part"] == "transition"]
+        engine.written.append(steps)
+        return {"seq": 1} if steps == ["reversed"] else {"moved": "state"}
+
+    monkeypatch.setattr(engine.booking, "write", write)
+    engine.outcomes.book_refund(refund, engine.outcomes.of_answer(refund, said(Result.SETTLED)))
+    assert engine.written == [[], ["reversed"]]
+
+
+def test_what_cannot_be_booked_now_is_booked_before_anything_else(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = [True]
+
+    def book(steps: list[Any]) -> None:
+        if away[0]:
+            raise Unavailable("away")
+        engine.written.append([step.code for step in steps])
+
+    monkeypatch.setattr(engine.outcomes, "book", book)
+    monkeypatch.setattr(engine.queue, "claim", lambda owner: {})
+    monkeypatch.setattr(engine.dispatch, "_clock_agrees", lambda: True)
+    with pytest.raises(Unavailable):
+        engine.dispatch._book_answers([(row(), said(Result.SETTLED, code="settled"))])
+    with pytest.raises(Unavailable):
+        engine.dispatch.run_once()
+    away[0] = False
+    assert (engine.dispatch.run_once(), engine.written) == (0, [["settled"]])
+    assert (engine.dispatch.run_once(), engine.written) == (0, [["settled"]])
+
+
+@pytest.mark.parametrize("fault", ["payments_submit", "may_send"])
+def test_an_attempt_that_may_be_recorded_is_owed_as_unsent(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """The database went away while the attempt was written, or before the last look: nothing left, and only this process knows."""
+    payment = row(status="authorized", submit_by=datetime.now(UTC) + timedelta(minutes=1), rail="sandbox", rail_key=b"k" * 32)
+
+    def answer(name: str, value: Any) -> Any:
+        def call(function: str, *arguments: Any, **named: Any) -> Any:
+            if fault == name:
+                raise Unavailable("away")
+            return value
+
+        return call
+
+    monkeypatch.setattr(engine.booking, "write", answer("payments_submit", {"seq": 1}))
+    monkeypatch.setattr(engine.dispatch.db, "rows", answer("may_send", []))
+    monkeypatch.setattr(engine.dispatch, "_call", lambda *arguments: pytest.fail("nothing may leave"))
+    monkeypatch.setattr(engine.outcomes, "book", engine.written.append)
+    with pytest.raises(Unavailable):
+        engine.dispatch._submit(payment["org_id"], [payment])
+    assert engine.written == []
+    engine.dispatch._pay_debts()
+    (steps,) = engine.written
+    assert [(s.source, s.after, s.proof, s.code) for s in steps] == [("answer", "failed", "unsent", "interrupted")]
+
+
+def test_a_clock_that_disagrees_sends_and_concludes_nothing(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine.queue, "claim", lambda owner: pytest.fail("nothing may be taken"))
+    for seconds in (2.5, -2.5, 86_400):
+        monkeypatch.setattr(engine.dispatch.clock, "now", lambda seconds=seconds: datetime.now(UTC) + timedelta(seconds=seconds))
+        assert engine.dispatch.run_once() == 0
+
+
+def test_an_adapter_that_raises_leaves_the_payment_uncertain(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(order: Any, until: float) -> Outcome:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(engine.dispatch.accounts, "adapter", lambda *arguments: SimpleNamespace(send=send))
+    payment = row(rail="sandbox")
+    answer = engine.dispatch._leave(payment, lambda row, adapter: None, lambda adapter: adapter.send)
+    assert (answer.result, answer.sent) == (Result.UNKNOWN, True)
+    assert engine.outcomes.of_answer(payment, answer).after == "uncertain"
+
+
+def test_a_credential_that_does_not_open_sends_nothing_and_says_so(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def adapter(*arguments: Any) -> Any:
+        raise Unavailable("no key")
+
+    monkeypatch.setattr(engine.dispatch.accounts, "adapter", adapter)
+    answer = engine.dispatch._leave(row(rail="sandbox"), lambda row, adapter: None, lambda adapter: adapter.send)
+    step = engine.outcomes.of_answer(row(), answer)
+    assert (step.after, step.proof, step.code) == ("failed", "unsent", "not_sendable")
+    assert engine.dispatch._learn(row(rail="sandbox"), lambda row, adapter: None, lambda adapter: adapter.query) is None
