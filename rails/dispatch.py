@@ -87,11 +87,13 @@ def _pay_debts() -> None:
 
 def _book_or_owe(debt: Callable[[], None]) -> None:
     """Nobody else knows what this process has seen of its own attempt: it is kept until the database takes it."""
-    try:
-        debt()
-    except Unavailable:
-        _owed.append(debt)
-        raise
+    if not _owed:
+        try:
+            debt()
+            return
+        except Unavailable as error:
+            log.error("result_owed", detail=str(error))
+    _owed.append(debt)
 
 
 def _clock_agrees() -> bool:
