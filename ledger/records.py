@@ -148,8 +148,3 @@ def leaf(*, content: bytes, kid: str, org: UUID, prev: bytes, seq: int, sig: byt
             "sig": base64.b64encode(sig).decode(),
         }
     )
-
-
-def leaf_hash(line: bytes) -> bytes:
-    """RFC 6962 leaf hash, 32 bytes."""
-    return canonical.sha256(b"\x00" + line)

@@ -63,16 +63,15 @@ class Decision:
     counterparty_version: int | None = None
     submit_by: datetime | None = None
     presentation: credentials.Presentation | None = None
-    receipt: str | None = None
     shadows: tuple[Mapping[str, Any], ...] = ()
 
 
 class Refusal(Exception):
     """A layer's no, inside `decide` only."""
 
-    def __init__(self, layer: str, code: str, detail: str, receipt: str | None = None) -> None:
+    def __init__(self, layer: str, code: str, detail: str) -> None:
         super().__init__(detail)
-        self.layer, self.code, self.detail, self.receipt = layer, code, detail, receipt
+        self.layer, self.code, self.detail = layer, code, detail
 
 
 def decide(snapshot: Mapping[str, Any], ask: Ask, *, now: datetime, approved: bool = False) -> Decision:
@@ -94,7 +93,7 @@ def _decided(snapshot: Mapping[str, Any], ask: Ask, now: datetime, approved: boo
         return _decide(snapshot, ask, rail, policies, now, approved)
     except Refusal as no:
         reason = {"code": no.code, "layer": no.layer, "policy": None, "rule": None, "detail": no.detail}
-        return Decision("deny", no.layer, no.code, no.detail, (reason,), policies=policies, rail=rail, receipt=no.receipt)
+        return Decision("deny", no.layer, no.code, no.detail, (reason,), policies=policies, rail=rail)
     except UNREADABLE as error:
         # Total: an input that this code cannot read is one that it does not allow.
         detail = f"The decision could not be made from what is known ({type(error).__name__}): the answer is no."
@@ -143,7 +142,7 @@ def _mandate(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime) -> 
     if mandate["agent"] != agent["id"]:
         raise Refusal("mandate", "agent_mismatch", "The mandate was signed for another agent.")
     if mandate["revoked"]:
-        raise Refusal("stop", "mandate_revoked", "The mandate is revoked, for ever.", mandate["revocation"])
+        raise Refusal("stop", "mandate_revoked", "The mandate is revoked, for ever.")
     found, presentation = _verified(snapshot, ask, mandate, at)
     if not _columns_agree(found, mandate):
         raise Refusal("mandate", "invalid_mandate", "The stored mandate is not the one that was signed.")

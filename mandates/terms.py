@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from codespar.lib import ids, money, sdjwt
+from codespar.lib import ids, money, sdjwt, windows
 from codespar.lib.errors import Invalid
 
 Profile = Literal["pure", "extended"]
@@ -59,12 +59,8 @@ class TimeWindow:
 
     def covers(self, moment: datetime) -> bool:
         """Whether `moment` (any zone) lies inside."""
-        local = moment.astimezone(_zone(self.tz))
-        minute, today = local.hour * 60 + local.minute, local.isoweekday()
-        if self.start < self.end:
-            return today in self.days and self.start <= minute < self.end
-        yesterday = (today - 2) % 7 + 1
-        return (today in self.days and minute >= self.start) or (yesterday in self.days and minute < self.end)
+        window = {"days": self.days, "start": self.start, "end": self.end}
+        return windows.inside([window], moment.astimezone(_zone(self.tz)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

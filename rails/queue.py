@@ -45,7 +45,7 @@ def free_the_dead() -> None:
 
 _PAYMENTS = """
 SELECT p.*, e.content, e.sig, e.kid AS entry_kid, m.credential, v.document AS counterparty,
-       a.id AS attempt_id, a.send_by, a.worker, a.created_at AS attempted_at,
+       a.id AS attempt_id, a.send_by, a.worker,
        EXISTS (SELECT FROM attempt_results r WHERE r.org_id = a.org_id AND r.attempt_id = a.id AND r.source = 'answer') AS answered
 FROM payments p
 JOIN decisions d ON d.org_id = p.org_id AND d.id = p.decision_id

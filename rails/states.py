@@ -22,10 +22,6 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     "written_off": frozenset(),
 }
 
-# Nothing more is expected to happen by itself.
-OUTCOMES = frozenset({"denied", "settled", "failed", "canceled", "expired", "reversed", "written_off", "needs_human", "uncertain"})
-UNSENT = frozenset({"requires_approval", "authorized"})
-
 
 def diagram() -> str:
     """The machine as a Mermaid diagram, for the documents."""

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from codespar.lib import canonical, clock, ids
 from codespar.lib.errors import Invalid
-from ledger import records
+from ledger import merkle, records
 from ledger.kinds import KINDS, PARTS
 from ledger.merkle import Frontier
 
@@ -252,7 +252,7 @@ class Verifier:
         if leaf is None:
             found = row.hash if row.hash and len(row.hash) == 32 else bytes(32)
         else:
-            found = records.leaf_hash(leaf)
+            found = merkle.leaf_hash(leaf)
             if row.leaf is not None and (leaf, found) != (row.leaf, row.hash):
                 self.problems.add(row.seq, "leaf", "The leaf or the hash is not the one of this content, signature and place.")
         self.tree = self.tree.append(found)

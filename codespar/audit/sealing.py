@@ -14,7 +14,7 @@ from codespar.audit import chain, checkpoints
 from codespar.lib import db, ids
 from codespar.lib.errors import CodesparError, Unavailable
 from codespar.vault import keys
-from ledger import notes, records
+from ledger import merkle, notes, records
 from ledger.merkle import Frontier
 
 _log = structlog.get_logger(__name__)
@@ -123,7 +123,7 @@ def _new_hashes(org: UUID, sealed: int) -> Iterator[bytes]:
         cursor.execute("SELECT seq, prev, hash, leaf FROM ledger_entries WHERE org_id = %s AND seq >= %s ORDER BY seq", [str(org), sealed])
         while rows := cursor.fetchmany(_AT_ONCE):
             for found, before, stored, leaf in rows:
-                digest = records.leaf_hash(bytes(leaf))
+                digest = merkle.leaf_hash(bytes(leaf))
                 if digest != bytes(stored) or (prev is not None and bytes(before) != prev):
                     raise NotSealed(f"Entry {found} is not what it was, or does not follow the one before it. Verify the chain.")
                 if found != expected:

@@ -46,7 +46,6 @@ class Paid:
     payment: UUID
     first: bool
     frozen: Frozen | None = None
-    receipt: str | None = None
     presented: bool = False
 
 
@@ -69,7 +68,7 @@ def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Pa
         if "seq" in done:
             if verdict.outcome == "allow":
                 hints.work()
-            return Paid(payment, first=True, receipt=verdict.receipt)
+            return Paid(payment, first=True)
         if done.get("twin"):
             original = _presented(principal, snapshot, verdict, ask)
             if original is not None:

@@ -11,7 +11,7 @@ BEGIN
             SELECT e->>0, e->>1, e->>2, (e->>3)::date FROM holds h, jsonb_array_elements(h.counters) e
             WHERE h.org_id = p_org AND h.payment_id = ANY (p_ids))
         ORDER BY k.selector, k.currency, k.window_kind, k.window_start FOR NO KEY UPDATE;
-    PERFORM books_move(p_org, ARRAY(SELECT wallet_id FROM payments WHERE org_id = p_org AND id = ANY (p_ids)));
+    PERFORM books_lock(p_org, ARRAY(SELECT wallet_id FROM payments WHERE org_id = p_org AND id = ANY (p_ids)));
 END $$;
 
 -- All of the hold goes back: to the wallet, to the mandate, and to exactly the counters that the hold lists.

@@ -115,7 +115,10 @@ CASES: dict[str, list[Case]] = {
     "transfers_main_stays_home": [without("transfers_kind", "transfers", lambda c: c.transfer("capture", "main", "clearing"))],
     "transfers_amount": [lambda c: c.transfer("fund", "main", "wallet", 0), lambda c: c.transfer("fund", "main", "wallet", -5)],
     "transfers_two_accounts": [_same_account],
-    "transfers_held": [lambda c: c.transfer("fund", "main", "wallet", from_held=True)],
+    "transfers_held": [
+        lambda c: c.transfer("fund", "main", "wallet", from_held=True),
+        lambda c: c.transfer("capture", "wallet", "clearing", from_held=False),
+    ],
     "transfers_debit": [
         _main_as_clearing,
         lambda c: c.transfer("fund", "main", "wallet", currency="USD"),

@@ -10,7 +10,7 @@ from codespar.audit import chain
 from codespar.audit.chain import Row, Trust
 from codespar.lib import canonical, clock
 from codespar.lib.sdjwt import encode
-from ledger import records
+from ledger import merkle, records
 
 ORG = UUID("01900000-0000-7000-8000-000000000001")
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -72,7 +72,7 @@ def row(record, *, seq, prev):
     content = canonical.loads(record.content)
     leaf = records.leaf(content=record.content, kid=content["kid"], org=ORG, prev=prev, seq=seq, sig=record.sig)
     at = clock.parse(content["at"])
-    return Row(ORG, seq, record.id, content["kind"], content["kid"], at, prev, records.leaf_hash(leaf), record.content, record.sig, leaf)
+    return Row(ORG, seq, record.id, content["kind"], content["kid"], at, prev, merkle.leaf_hash(leaf), record.content, record.sig, leaf)
 
 
 def relink(rows):
@@ -80,7 +80,7 @@ def relink(rows):
     made, prev = [], records.genesis(ORG)
     for seq, one in enumerate(rows, start=1):
         leaf = records.leaf(content=one.content, kid=one.kid, org=one.org, prev=prev, seq=seq, sig=one.sig)
-        made.append(replace(one, seq=seq, prev=prev, leaf=leaf, hash=records.leaf_hash(leaf)))
+        made.append(replace(one, seq=seq, prev=prev, leaf=leaf, hash=merkle.leaf_hash(leaf)))
         prev = made[-1].hash
     return made
 

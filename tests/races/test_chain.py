@@ -4,7 +4,7 @@ import os
 import time
 
 from codespar.lib import canonical
-from ledger import records
+from ledger import merkle, records
 from tests.support import forge
 from tests.support.forge import Forger
 from tests.support.parallel import together
@@ -56,7 +56,7 @@ def recomputed(world: World) -> str:
         content = bytes(row["content"])
         leaf = records.leaf(content=content, kid=row["kid"], org=org, prev=prev, seq=seq, sig=bytes(row["sig"]))
         assert leaf == bytes(row["leaf"])
-        prev = records.leaf_hash(leaf)
+        prev = merkle.leaf_hash(leaf)
         assert prev == bytes(row["hash"])
         said = canonical.loads(content)
         assert (said["id"], said["kind"]) == (f"ent_{row['id'].hex}", row["kind"])

@@ -107,6 +107,7 @@ class Cursor:
             "amount": amount,
             "mandate_id": self.scene.mandate,
             "entry_id": uuid4(),
+            "from_held": kind == "capture",
         }
         self.insert("transfers", **row | changes)
 

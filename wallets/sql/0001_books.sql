@@ -67,7 +67,7 @@ CREATE TABLE transfers (
     CONSTRAINT transfers_mandate CHECK (debit_kind <> 'wallet' OR mandate_id IS NOT NULL OR (kind = 'return_to_main' AND credit_kind = 'main')),
     -- The main account has no path to a rail.
     CONSTRAINT transfers_main_stays_home CHECK (debit_kind <> 'main' OR credit_kind = 'wallet'),
-    CONSTRAINT transfers_held CHECK (NOT from_held OR kind = 'capture')
+    CONSTRAINT transfers_held CHECK (from_held = (kind = 'capture'))
 );
 -- Whose wallet is debited is derived, so that the mandate can be held to be the same agent's.
 CREATE FUNCTION transfer_agent() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -147,14 +147,14 @@ CREATE INDEX credits_pending ON credits (due_at) WHERE status = 'pending';
 CALL tenant_table('credits', '{codespar_control,codespar_rail,codespar_auditor}');
 
 -- Balance rows are locked in the order of their ids, then moved once. The CHECKs above say what may not be.
-CREATE FUNCTION books_move(p_org uuid, p_ids uuid[]) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION books_lock(p_org uuid, p_ids uuid[]) RETURNS void LANGUAGE sql AS $$
     SELECT 1 FROM (SELECT id FROM accounts WHERE org_id = p_org AND id = ANY (p_ids) AND available IS NOT NULL
                    ORDER BY id FOR NO KEY UPDATE) locked
 $$;
 
 CREATE FUNCTION transfer_books() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM books_move(NEW.org_id, ARRAY[NEW.debit_id, NEW.credit_id]);
+    PERFORM books_lock(NEW.org_id, ARRAY[NEW.debit_id, NEW.credit_id]);
     IF NEW.from_held THEN
         UPDATE accounts SET held = held - NEW.amount WHERE org_id = NEW.org_id AND id = NEW.debit_id AND available IS NOT NULL;
     ELSE
@@ -207,4 +207,4 @@ BEGIN
     END IF;
     RETURN found_id;
 END $$;
-GRANT EXECUTE ON FUNCTION books_move, transfer_agent, transfer_books, hold_books, resolution_books, account_of TO codespar_definer;
+GRANT EXECUTE ON FUNCTION books_lock, transfer_agent, transfer_books, hold_books, resolution_books, account_of TO codespar_definer;

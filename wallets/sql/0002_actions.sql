@@ -110,7 +110,7 @@ BEGIN
     IF w.id IS NULL OR m.id IS NULL OR d->>'currency' <> w.currency THEN
         PERFORM refuse('accounts_known', 'there is no such wallet in this currency');
     END IF;
-    PERFORM books_move(p_org, ARRAY[w.id, m.id]);
+    PERFORM books_lock(p_org, ARRAY[w.id, m.id]);
     IF (d->>'amount')::bigint > (SELECT available FROM accounts WHERE org_id = p_org AND id = CASE WHEN inward THEN m.id ELSE w.id END) THEN
         PERFORM refuse('accounts_available', 'the account to take from does not hold that much');
     END IF;
