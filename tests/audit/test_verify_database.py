@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.world import World, raw_id
+from codespar.lib import clock, ids
+from tests.support.world import World, later, raw_id
 
 CODESPAR = str(Path(sys.executable).with_name("codespar"))
 # One process answers all questions: starting one for each takes longer than everything else.
@@ -45,6 +46,12 @@ def told(shared_world: World) -> World:
         {"id": "all", "effect": "allow"},
         {"id": "cap", "effect": "limit", "window": "day", "currency": "BRL", "max_amount": 10**12},
         {"id": "ask", "effect": "approval", "when": {"amount_over": {"amount": 100, "currency": "BRL"}}},
+        {"id": "abroad", "effect": "deny", "when": {"countries": ["KP", "IR"]}},
+        {"id": "night", "effect": "deny", "when": {"time": [{"from": "03:00", "to": "03:01"}], "purposes": ["night"]}},
+        {"id": "them", "effect": "deny", "when": {"counterparties": [world.new_counterparty(), world.new_counterparty()]}},
+        {"id": "what", "effect": "deny", "when": {"categories": ["gambling"], "rails": ["other"], "currencies": ["USD", "EUR"]}},
+        {"id": "each", "effect": "limit", "window": "week", "currency": "BRL", "max_count": 10**6, "per": ["rail", "agent"]},
+        {"id": "twice", "effect": "fingerprint", "seconds": 1},
     )
     waiting = [world.pay(amount).json()["id"] for amount in (4000, 5000, 6000)]
     owner.post(f"/v1/payments/{waiting[0]}/approve")
@@ -53,11 +60,30 @@ def told(shared_world: World) -> World:
     assert world.settled(waiting[0])["status"] == "settled"
     owner.post(f"/v1/mandates/{world.new_mandate(budget=7000, max_uses=3)}/revoke", {"reason": "over"})
     owner.post(f"/v1/mandates/{world.new_mandate()}/pause")
+    world.new_mandate(
+        profile="extended",
+        purposes=["hosting", "energy"],
+        counterparties=[world.counterparty],
+        countries=["BR", "PT"],
+        categories=["hosting"],
+        rails=["sandbox"],
+        time_windows=[{"from": "08:00", "to": "20:00"}],
+        not_before=later(hours=1),
+    )
     owner.post(f"/v1/counterparties/{world.new_counterparty()}/retire", {"from_version": 1})
-    owner.post("/v1/members", {"email": "fin@x.example", "name": "Fin", "roles": ["finance"]})
+    member = owner.post("/v1/members", {"email": "fin@x.example", "name": "Fin", "roles": ["finance"]})["id"]
+    log_in(world, member)
     world.settled(settled[1], among=("settled", "reversing"))
     sealed(world)
     return world
+
+
+def log_in(world: World, member: str) -> None:
+    """Give the member a password, as the owner."""
+    from codespar.identity import actions, principals
+
+    owner = principals.authenticate(world.tokens["owner"], request_id=ids.wire("req", ids.new()))
+    actions.set_login(owner, member=raw_id(member), password="a long pass phrase", now=clock.now())
 
 
 def sealed(world: World) -> Path:
@@ -142,6 +168,14 @@ def test_another_pin_is_untrusted(told: World, auditor: Any) -> None:
     assert (found["status"], [p["code"] for p in found["problems"]]) == ("untrusted", ["unknown_key"])
 
 
+def test_every_list_of_a_mandate_and_a_rule_stands_in_the_story(told: World) -> None:
+    for table, columns in (("mandates", MANDATE_LISTS), ("policy_rules", (*RULE_LISTS, "currencies"))):
+        for column in columns:
+            assert told.rows(f"SELECT FROM {table} WHERE {column} IS NOT NULL"), f"{table}.{column}"
+
+
+MANDATE_LISTS = ("purposes", "counterparties", "countries", "categories", "rails", "time_windows", "not_before")
+RULE_LISTS = ("purposes", "counterparties", "countries", "categories", "rails", "time_windows")
 LAST = "(SELECT max(seq) FROM ledger_entries WHERE org_id = :org)"
 CHAIN = {
     "edited content": ("UPDATE ledger_entries SET content = overlay(content PLACING '\\x41' FROM 200) WHERE org_id = :org AND seq = 9", 9),
@@ -267,6 +301,79 @@ BOOKS = {
     ),
     "a deleted decision": ("DELETE FROM decisions WHERE org_id = :org", "row_missing"),
     "a deleted attempt": ("DELETE FROM attempts WHERE org_id = :org", "row_missing"),
+    **{
+        f"a mandate without its {column}": (f"UPDATE mandates SET {column} = NULL WHERE org_id = :org AND {column} IS NOT NULL", "mandate")
+        for column in MANDATE_LISTS
+    },
+    "a payee more": (
+        "UPDATE mandates SET counterparties = counterparties || gen_random_uuid() WHERE org_id = :org AND counterparties IS NOT NULL",
+        "mandate",
+    ),
+    "a list where there was none": ("UPDATE mandates SET rails = '{sandbox}' WHERE org_id = :org AND rails IS NULL", "mandate"),
+    "another profile": ("UPDATE mandates SET profile = 'pure' WHERE org_id = :org AND profile = 'extended'", "mandate"),
+    "another project": ("UPDATE mandates SET project_id = gen_random_uuid() WHERE org_id = :org", "mandate"),
+    "epochs ahead": ("UPDATE mandates SET epochs = jsonb_set(epochs, '{agent}', '1') WHERE org_id = :org", "mandate_epochs"),
+    "an epoch less": ("UPDATE mandates SET epochs = epochs - 'platform' WHERE org_id = :org", "mandate_epochs"),
+    **{
+        f"a rule without its {column}": (
+            f"UPDATE policy_rules SET {column} = NULL WHERE org_id = :org AND {column} IS NOT NULL",
+            "policy_rule",
+        )
+        for column in (*RULE_LISTS, "currencies")
+    },
+    "a rule with fewer countries": (
+        "UPDATE policy_rules SET countries = '{IR}' WHERE org_id = :org AND countries IS NOT NULL",
+        "policy_rule",
+    ),
+    "a threshold in another currency": (
+        "UPDATE policy_rules SET currency = 'USD' WHERE org_id = :org AND effect = 'approval'",
+        "policy_rule",
+    ),
+    "a longer memory": ("UPDATE policy_rules SET seconds = seconds + 1 WHERE org_id = :org AND seconds IS NOT NULL", "policy_rule"),
+    "a rule for nobody": ("UPDATE policy_rules SET counterparties = '{}' WHERE org_id = :org AND effect = 'deny'", "policy_rule"),
+    "another count": ("UPDATE policy_rules SET per = '{agent}' WHERE org_id = :org AND per <> '{}'", "policy_rule"),
+    "unknown categories": ("UPDATE policy_rules SET unknown_category = true WHERE org_id = :org", "policy_rule"),
+    "a policy of another scope": ("UPDATE policies SET scope = 'agent', scope_id = gen_random_uuid() WHERE org_id = :org", "policy"),
+    "a policy of the other mode": ("UPDATE policies SET livemode = NOT livemode WHERE org_id = :org", "policy"),
+    "policies in another order": (
+        "UPDATE policy_activations SET epoch = 10 WHERE org_id = :org AND epoch = 1",
+        "policy_activation",
+    ),
+    "a limit that is not counted": ("DELETE FROM counter_selectors WHERE org_id = :org AND window_kind = 'week'", "counter_selector"),
+    "a fingerprint that is not taken": ("DELETE FROM counter_selectors WHERE org_id = :org AND window_kind = 'same'", "counter_selector"),
+    "an old payee": (
+        "UPDATE counterparties SET version = 2 WHERE org_id = :org AND status = 'confirmed'",
+        "counterparty",
+    ),
+    "another agent key": ('UPDATE agents SET public_jwk = public_jwk || \'{"x": "AAAA"}\' WHERE org_id = :org', "agent"),
+    "another password": ("UPDATE members SET password = 'x' WHERE org_id = :org AND roles = '{finance}'", "login"),
+    "a password where there was none": ("UPDATE members SET password = 'x' WHERE org_id = :org AND roles = '{owner}'", "login"),
+    "a live token": ("UPDATE access_tokens SET livemode = true WHERE org_id = :org AND agent_id IS NOT NULL", "access_token"),
+    "another time to send": ("UPDATE attempts SET send_by = send_by - interval '1 second' WHERE org_id = :org", "attempt"),
+    "another worker": ("UPDATE attempts SET worker = 'nobody' WHERE org_id = :org AND refund_id IS NULL", "attempt"),
+    "another refund worker": ("UPDATE attempts SET worker = 'nobody' WHERE org_id = :org AND refund_id IS NOT NULL", "attempt"),
+    "another rail key": ("UPDATE payments SET rail_key = sha256(rail_key) WHERE org_id = :org AND status = 'settled'", "attempt"),
+    "another result": ("UPDATE attempt_results SET result = 'unknown' WHERE org_id = :org", "attempt_result"),
+    "a proof": ("UPDATE attempt_results SET proof = 'rejected' WHERE org_id = :org AND proof IS NULL", "attempt_result"),
+    "another provider's id": ("UPDATE attempt_results SET provider_id = 'x' WHERE org_id = :org", "attempt_result"),
+    "another outcome": ("UPDATE decisions SET outcome = 'allow', code = NULL WHERE org_id = :org AND outcome = 'deny'", "decision"),
+    "another code": ("UPDATE decisions SET code = 'other' WHERE org_id = :org AND code IS NOT NULL", "decision"),
+    "another layer": ("UPDATE decisions SET layer = 'wallet' WHERE org_id = :org AND layer IS NOT NULL", "decision"),
+    "another reason of a decision": ("UPDATE decisions SET reasons = '[]' WHERE org_id = :org", "decision"),
+    "another voter": (
+        "UPDATE approval_votes SET member_id = gen_random_uuid() WHERE org_id = :org AND verdict = 'approved'",
+        "approval_vote",
+    ),
+    "another verdict": ("UPDATE approval_votes SET verdict = 'approved' WHERE org_id = :org AND verdict = 'denied'", "approval_vote"),
+    "a deleted vote": ("DELETE FROM approval_votes WHERE org_id = :org", "approval_vote"),
+    "a hold that counts nothing": ("UPDATE holds SET counters = '[]' WHERE org_id = :org AND counters <> '[]'", "hold_counters"),
+    "a hold that counts once": ("UPDATE holds SET counters = counters - 0 WHERE org_id = :org AND counters <> '[]'", "hold_counters"),
+    "a hold that counted last year": (
+        "UPDATE holds SET counters = jsonb_set(counters, '{0,3}', '\"2001-01-01\"') WHERE org_id = :org AND counters <> '[]'",
+        "hold_counters",
+    ),
+    "a settled refund": ("UPDATE refunds SET status = 'failed' WHERE org_id = :org AND status = 'settled'", "refund_state"),
+    "another presentation": ("UPDATE payments SET presentation = id::text WHERE org_id = :org AND status = 'settled'", "payment"),
     "a checkpoint in the database": ("UPDATE ledger_checkpoints SET root = sha256(root) WHERE org_id = :org", "checkpoint_root"),
 }
 

@@ -68,6 +68,9 @@ WHERE y.org_id = @org AND NOT coalesce(
     AND e.c #>> '{data,payment,currency}' = y.currency AND e.c #>> '{data,payment,purpose}' = y.purpose
     AND e.c #>> '{data,payment,rail}' = y.rail AND e.c -> 'livemode' = to_jsonb(y.livemode)
     AND e.c ->> 'actor' = @agt(y.agent_id) AND e.c #>> '{data,payment,account}' IS NOT DISTINCT FROM y.account_id
+    AND e.c ->> 'project' = @prj(y.project_id)
+    AND (e.kind = 'payment.denied' OR (e.c #>> '{data,payment,transaction_id}' IS NOT DISTINCT FROM y.transaction_id
+         AND e.c #>> '{data,payment,presentation}' IS NOT DISTINCT FROM y.presentation))
     AND (y.mandate_id IS NULL OR e.c #>> '{data,payment,mandate}' = @mnd(y.mandate_id))
     AND (y.counterparty_id IS NULL OR e.c #>> '{data,payment,counterparty}' = @ctp(y.counterparty_id)), false)
 
@@ -129,6 +132,106 @@ SELECT e.seq, @ref(f.id), 'is not the refund that its record asked for.'
 FROM refunds f LEFT JOIN @entries e ON e.kind = 'refund.requested' AND e.c #>> '{data,refund,id}' = @ref(f.id)
 WHERE f.org_id = @org AND NOT coalesce(e.c #> '{data,refund,amount}' = to_jsonb(f.amount)
     AND e.c #>> '{data,refund,payment}' = @pay(f.payment_id) AND e.c ->> 'actor' = f.requested_by, false)
+
+-- check: refund_state
+WITH said AS (
+    SELECT DISTINCT ON (c #>> '{data,refund,id}') c #>> '{data,refund,id}' AS id, seq, kind, c #> '{data,refund}' AS r FROM @entries x
+    WHERE kind IN ('refund.requested', 'refund.submitted', 'refund.resulted') ORDER BY c #>> '{data,refund,id}', seq DESC
+), ends AS (
+    SELECT id, seq, CASE kind WHEN 'refund.requested' THEN 'authorized' WHEN 'refund.submitted' THEN 'submitted'
+                    ELSE coalesce(r ->> 'to', r ->> 'from') END AS status, CASE kind WHEN 'refund.resulted' THEN r ->> 'code' END AS code
+    FROM said)
+SELECT s.seq, @ref(f.id), format('is %s (%s); its last record makes it %s (%s).', f.status, coalesce(f.code, 'no code'),
+       coalesce(s.status, 'nothing'), coalesce(s.code, 'no code'))
+FROM refunds f LEFT JOIN ends s ON s.id = @ref(f.id)
+WHERE f.org_id = @org AND (f.status IS DISTINCT FROM s.status OR f.code IS DISTINCT FROM s.code) ORDER BY 1
+
+-- check: attempt
+-- Who may send, under which key and until when.
+SELECT e.seq, @att(a.id), 'is not the attempt that its record announced.'
+FROM attempts a JOIN @entries e ON e.id = a.intent_entry_id
+LEFT JOIN payments y ON y.org_id = a.org_id AND y.id = a.payment_id
+LEFT JOIN refunds f ON f.org_id = a.org_id AND f.id = a.refund_id
+WHERE a.org_id = @org AND NOT EXISTS (
+    SELECT FROM jsonb_array_elements(coalesce(e.c #> '{data,items}', jsonb_build_array(e.c #> '{data,refund}'))) i
+    WHERE i ->> 'attempt' = @att(a.id) AND i ->> 'worker' = a.worker AND (i ->> 'send_by')::timestamptz = a.send_by
+      AND i ->> 'rail' = a.rail AND y.rail = a.rail AND i ->> 'rail_key' = encode(a.rail_key, 'hex')
+      AND CASE a.operation WHEN 'pay' THEN e.kind = 'payments.submitted' AND i ->> 'payment' = @pay(a.payment_id) AND y.rail_key = a.rail_key
+          ELSE e.kind = 'refund.submitted' AND i ->> 'id' = @ref(a.refund_id) AND f.payment_id = a.payment_id AND f.rail_key = a.rail_key END)
+
+-- check: attempt_result
+SELECT e.seq, @evt(r.id), 'is not what the rail said, by its record.'
+FROM attempt_results r JOIN @entries e ON e.id = r.entry_id
+WHERE r.org_id = @org AND NOT EXISTS (
+    SELECT FROM jsonb_array_elements(coalesce(e.c #> '{data,items}', jsonb_build_array(e.c #> '{data,refund}'))) i
+    WHERE coalesce(i ->> 'event', i ->> 'id') = @evt(r.id) AND i ->> 'attempt' = @att(r.attempt_id)
+      AND i ->> 'source' = r.source AND i ->> 'result' = r.result AND i ->> 'code' = r.code
+      AND i ->> 'proof' IS NOT DISTINCT FROM r.proof AND i ->> 'provider_id' IS NOT DISTINCT FROM r.provider_id)
+
+-- check: decision
+SELECT e.seq, @dec(d.id), 'is not the decision that its record tells of.'
+FROM decisions d JOIN @entries e ON e.id = d.entry_id
+LEFT JOIN payments y ON y.org_id = d.org_id AND y.id = d.payment_id
+WHERE d.org_id = @org AND NOT coalesce(e.c #>> '{data,payment,id}' = @pay(d.payment_id)
+    AND ((d.facts).org, (d.facts).livemode, (d.facts).project, (d.facts).agent, (d.facts).purpose, (d.facts).rail, (d.facts).amount,
+         (d.facts).currency) = (y.org_id, y.livemode, y.project_id, y.agent_id, y.purpose, y.rail, y.amount, y.currency)
+    AND (d.facts).mandate IS NOT DISTINCT FROM y.mandate_id AND (d.facts).counterparty IS NOT DISTINCT FROM y.counterparty_id
+    AND EXISTS (SELECT FROM jsonb_array_elements(e.c -> 'parts') p WHERE p ->> 'part' = 'decision' AND p ->> 'id' = @dec(d.id)
+        AND p ->> 'outcome' = d.outcome AND p ->> 'layer' IS NOT DISTINCT FROM d.layer AND p ->> 'code' IS NOT DISTINCT FROM d.code
+        AND p -> 'reasons' = d.reasons AND p -> 'policies' = d.policies AND p -> 'shadows' = d.shadows), false)
+
+-- check: approval_vote
+-- Both directions: no vote that its member did not give, and none that is gone.
+WITH said AS (
+    SELECT e.id, e.seq, e.c ->> 'actor' AS member, p ->> 'id' AS approval, p ->> 'verdict' AS verdict
+    FROM @entries e CROSS JOIN LATERAL jsonb_array_elements(e.c -> 'parts') p WHERE p ->> 'part' = 'approval_use'
+), made AS (
+    SELECT v.entry_id AS id, x.seq AS made_seq, @mem(v.member_id) AS member, @apr(v.approval_id) AS approval, v.verdict, true AS made
+    FROM approval_votes v LEFT JOIN ledger_entries x ON x.org_id = v.org_id AND x.id = v.entry_id WHERE v.org_id = @org)
+SELECT coalesce(seq, made_seq), approval, format('was %s by %s %s.', verdict, member,
+       CASE WHEN made THEN 'without a record that says so' ELSE 'in a record and in no row' END)
+FROM said FULL JOIN made USING (id, member, approval, verdict) WHERE seq IS NULL OR made IS NULL ORDER BY 1
+
+-- check: hold_counters
+-- A hold lists one counter for each selector that was there before it, in the window of its record's time, which the database lets differ from
+-- its own clock by a minute.
+WITH needed AS (
+    SELECT o.livemode, CASE r.effect WHEN 'limit' THEN o.scope ELSE 'org' END AS scope,
+           CASE r.effect WHEN 'limit' THEN o.scope_id ELSE o.org_id END AS scope_id, r.per, r.currency,
+           coalesce(r.window_kind, 'same') AS kind, min(x.seq) AS since
+    FROM policy_activations a JOIN policies o ON o.org_id = a.org_id AND o.id = a.policy_id
+    JOIN policy_rules r ON r.org_id = a.org_id AND r.policy_id = a.policy_id AND r.version = a.version
+    JOIN ledger_entries x ON x.org_id = a.org_id AND x.id = a.entry_id
+    WHERE a.org_id = @org AND a.state <> 'retired' AND (r.effect = 'fingerprint' OR (r.effect = 'limit' AND r.window_kind <> 'payment'))
+    GROUP BY 1, 2, 3, 4, 5, 6
+), held AS (
+    SELECT h.id, x.seq, x.at, h.livemode, h.currency, h.counters, (d.facts).project AS project, (d.facts).agent AS agent,
+           (d.facts).mandate AS mandate, (d.facts).counterparty AS counterparty, (d.facts).category AS category,
+           (d.facts).purpose AS purpose, (d.facts).rail AS rail, (d.facts).amount AS amount
+    FROM holds h JOIN ledger_entries x ON x.org_id = h.org_id AND x.id = h.entry_id
+    JOIN decisions d ON d.org_id = h.org_id AND d.payment_id = h.payment_id AND d.entry_id = h.entry_id WHERE h.org_id = @org
+), must AS (
+    SELECT h.id, n.kind, CASE n.kind
+        WHEN 'same' THEN 'same=' || encode(sha256(convert_to(
+            concat_ws(E'\n', h.mandate, h.counterparty, h.amount, h.currency, coalesce(h.purpose, '')), 'UTF8')), 'hex')
+        ELSE n.scope || '=' || n.scope_id || CASE WHEN h.livemode THEN ';live' ELSE ';test' END
+            || CASE WHEN 'project' = ANY (n.per) THEN ';project=' || h.project ELSE '' END
+            || CASE WHEN 'agent' = ANY (n.per) THEN ';agent=' || h.agent ELSE '' END
+            || CASE WHEN 'counterparty' = ANY (n.per) THEN ';counterparty=' || h.counterparty ELSE '' END
+            || CASE WHEN 'category' = ANY (n.per) THEN ';category=' || coalesce(h.category, '?') ELSE '' END
+            || CASE WHEN 'purpose' = ANY (n.per) THEN ';purpose=' || coalesce(h.purpose, '?') ELSE '' END
+            || CASE WHEN 'rail' = ANY (n.per) THEN ';rail=' || h.rail ELSE '' END END AS selector
+    FROM held h JOIN needed n ON n.since < h.seq AND n.livemode = h.livemode AND n.scope_id IN (@org, h.project, h.agent)
+        AND (n.currency = h.currency OR n.kind = 'same')
+), sums AS (SELECT id, array_agg(DISTINCT selector || ' ' || kind) AS wanted FROM must GROUP BY id)
+SELECT h.seq, @hld(h.id), 'does not list the counters that its payment moved.'
+FROM held h LEFT JOIN sums s ON s.id = h.id JOIN organisations g ON g.id = @org
+WHERE NOT coalesce((
+    SELECT coalesce(array_agg(DISTINCT (n ->> 0) || ' ' || (n ->> 2)), '{}') = coalesce(s.wanted, '{}')
+       AND coalesce(bool_and(n ->> 1 = h.currency AND CASE n ->> 2 WHEN 'same' THEN n ->> 3 = '1970-01-01'
+           ELSE (n ->> 3)::date BETWEEN date_trunc(n ->> 2, (h.at - interval '2 minutes') AT TIME ZONE g.timezone)::date
+                                    AND date_trunc(n ->> 2, (h.at + interval '2 minutes') AT TIME ZONE g.timezone)::date END), true)
+    FROM jsonb_array_elements(h.counters) n), false) ORDER BY 1
 
 -- check: counter
 -- A counter never shows less than its holds. More is possible: a selector that a new policy brought started with payments before it, whose

@@ -14,15 +14,34 @@ LEFT JOIN ledger_openings o ON o.org_id = @org AND encode(o.commit, 'hex') = n #
 WHERE o.commit IS NULL ORDER BY 1
 
 -- check: mandate
--- A cap that was raised after the mandate was signed, and a credential that is not the signed one.
+-- A cap that was raised or a list that was emptied after the mandate was signed, and a credential that is not the signed one.
 SELECT e.seq, @mnd(m.id), 'is not the mandate that was issued.'
 FROM mandates m JOIN @entries e ON e.id = m.entry_id
 WHERE m.org_id = @org AND NOT coalesce(
     e.c #> '{data,max_amount}' = to_jsonb(m.max_amount) AND e.c #>> '{data,currency}' = m.currency
     AND (e.c #>> '{data,budget}') IS NOT DISTINCT FROM m.budget::text AND (e.c #>> '{data,max_uses}') IS NOT DISTINCT FROM m.max_uses::text
     AND (e.c #>> '{data,expires_at}')::timestamptz = m.expires_at AND e.c #>> '{data,kid}' = m.kid
+    AND (e.c #>> '{data,not_before}')::timestamptz IS NOT DISTINCT FROM m.not_before
+    AND e.c #>> '{data,id}' = @mnd(m.id) AND e.c #>> '{data,profile}' = m.profile AND e.c ->> 'project' = @prj(m.project_id)
     AND e.c #>> '{data,agent}' = @agt(m.agent_id) AND e.c -> 'livemode' = to_jsonb(m.livemode)
+    AND nullif(e.c #> '{data,purposes}', 'null') IS NOT DISTINCT FROM to_jsonb(m.purposes)
+    AND nullif(e.c #> '{data,countries}', 'null') IS NOT DISTINCT FROM to_jsonb(m.countries)
+    AND nullif(e.c #> '{data,categories}', 'null') IS NOT DISTINCT FROM to_jsonb(m.categories)
+    AND nullif(e.c #> '{data,rails}', 'null') IS NOT DISTINCT FROM to_jsonb(m.rails)
+    AND nullif(e.c #> '{data,time_windows}', 'null') IS NOT DISTINCT FROM nullif(m.time_windows, 'null')
+    AND replace(nullif(e.c #> '{data,counterparties}', 'null')::text, 'ctp_', '')
+        IS NOT DISTINCT FROM replace(to_jsonb(m.counterparties)::text, '-', '')
     AND e.c #>> '{data,credential_sha256}' = encode(sha256(convert_to(m.credential, 'UTF8')), 'hex'), false)
+
+-- check: mandate_epochs
+-- No record says under which epochs a mandate was signed. They only grow, so none is ahead of today's: one that is tells of a revocation undone.
+SELECT e.seq, @mnd(m.id), 'was signed under epochs that have not come yet.'
+FROM mandates m JOIN ledger_entries e ON e.org_id = m.org_id AND e.id = m.entry_id
+WHERE m.org_id = @org AND NOT coalesce(
+    (m.epochs ->> 'platform')::bigint <= (SELECT epoch FROM platform_states WHERE scope = 'platform' AND name = 'platform')
+    AND (SELECT count(*) = 3 AND bool_and((m.epochs ->> n.scope)::bigint BETWEEN 0 AND coalesce(s.epoch, 0))
+         FROM (VALUES ('org', m.org_id), ('project', m.project_id), ('agent', m.agent_id)) n (scope, id)
+         LEFT JOIN scope_states s ON s.org_id = m.org_id AND s.scope = n.scope AND s.scope_id = n.id), false) ORDER BY 1
 
 -- check: revocation
 -- A revocation is for ever, whatever happened to its rows.
@@ -44,10 +63,18 @@ FROM policy_versions v JOIN @entries e ON e.id = v.entry_id
 WHERE v.org_id = @org AND NOT coalesce(e.c #>> '{data,id}' = @pol(v.policy_id)
     AND e.c #> '{data,version}' = to_jsonb(v.version) AND e.c #> '{data,document}' = v.document AND e.c ->> 'actor' = v.author, false)
 
+-- check: policy
+-- Whose policy it is: a policy that was moved to another scope or mode no longer speaks where it was written for.
+SELECT e.seq, @pol(o.id), 'is not the policy that was written.'
+FROM policies o JOIN @entries e ON e.id = o.entry_id
+WHERE o.org_id = @org AND NOT coalesce(e.c #>> '{data,id}' = @pol(o.id) AND e.c #>> '{data,name}' = o.name
+    AND e.c -> 'livemode' = to_jsonb(o.livemode) AND e.c #>> '{data,scope}' = o.scope
+    AND (o.scope = 'org' OR substr(e.c #>> '{data,scope_id}', 5) = replace(o.scope_id::text, '-', '')), false)
+
 -- check: policy_rule
--- What the database enforces is what the document says: the same rules, with the same limits.
+-- What the database enforces is what the document says: the same rules, which speak of the same payments and set the same limits.
 WITH said AS (
-    SELECT v.policy_id, v.version, r ->> 'id' AS rule_id, r FROM policy_versions v
+    SELECT v.policy_id, v.version, v.document, r ->> 'id' AS rule_id, r, r -> 'when' AS w FROM policy_versions v
     CROSS JOIN LATERAL jsonb_array_elements(v.document -> 'rules') r WHERE v.org_id = @org
 ), made AS (SELECT * FROM policy_rules WHERE org_id = @org)
 SELECT NULL::bigint, @pol(policy_id), format('enforces another rule %s (version %s) than its document has.', rule_id, version)
@@ -55,15 +82,38 @@ FROM said FULL JOIN made m USING (policy_id, version, rule_id)
 WHERE NOT coalesce(m.effect = r ->> 'effect' AND m.window_kind IS NOT DISTINCT FROM r ->> 'window'
     AND m.max_amount::text IS NOT DISTINCT FROM r ->> 'max_amount' AND m.max_count::text IS NOT DISTINCT FROM r ->> 'max_count'
     AND m.seconds::text IS NOT DISTINCT FROM r ->> 'seconds'
-    AND m.amount_over::text IS NOT DISTINCT FROM r #>> '{when,amount_over,amount}', false)
+    AND m.amount_over::text IS NOT DISTINCT FROM w #>> '{amount_over,amount}'
+    AND m.currency IS NOT DISTINCT FROM coalesce(r ->> 'currency', w #>> '{amount_over,currency}')
+    AND to_jsonb(m.per) = coalesce(r -> 'per', '[]')
+    AND m.unknown_category = (coalesce(document ->> 'unknown_category', 'deny') = 'allow')
+    AND replace(to_jsonb(m.counterparties)::text, '-', '') IS NOT DISTINCT FROM replace((w -> 'counterparties')::text, 'ctp_', '')
+    AND to_jsonb(m.countries) IS NOT DISTINCT FROM w -> 'countries' AND to_jsonb(m.categories) IS NOT DISTINCT FROM w -> 'categories'
+    AND to_jsonb(m.purposes) IS NOT DISTINCT FROM w -> 'purposes' AND to_jsonb(m.rails) IS NOT DISTINCT FROM w -> 'rails'
+    AND to_jsonb(m.currencies) IS NOT DISTINCT FROM w -> 'currencies' AND m.time_windows IS NOT DISTINCT FROM w -> 'time', false)
 
 -- check: policy_activation
+-- The epochs are the order of the records: the last one is in force.
 SELECT coalesce(e.seq, x.seq), coalesce(e.c #>> '{data,id}', @pol(a.policy_id)), 'is not active as its records say.'
-FROM (SELECT * FROM @entries y WHERE kind = 'policy.activated') e
+FROM (SELECT *, row_number() OVER (ORDER BY seq) AS epoch FROM @entries y WHERE kind = 'policy.activated') e
 FULL JOIN (SELECT * FROM policy_activations WHERE org_id = @org) a ON a.entry_id = e.id
 LEFT JOIN ledger_entries x ON x.org_id = @org AND x.id = a.entry_id
-WHERE NOT coalesce(e.c #>> '{data,id}' = @pol(a.policy_id)
+WHERE NOT coalesce(e.c #>> '{data,id}' = @pol(a.policy_id) AND a.epoch = e.epoch AND e.c ->> 'actor' = a.author
     AND e.c #> '{data,version}' = to_jsonb(a.version) AND e.c #>> '{data,state}' = a.state, false) ORDER BY 1
+
+-- check: counter_selector
+-- What is counted is what a rule in force or in shadow ever needed: without its selector a limit counts nothing more.
+WITH needed AS (
+    SELECT DISTINCT o.livemode, CASE r.effect WHEN 'limit' THEN o.scope ELSE 'org' END AS scope,
+           CASE r.effect WHEN 'limit' THEN o.scope_id ELSE o.org_id END AS scope_id,
+           ARRAY(SELECT DISTINCT x FROM unnest(r.per) x ORDER BY x) AS per, coalesce(r.currency, '*') AS currency,
+           coalesce(r.window_kind, 'same') AS window_kind, true AS needed
+    FROM policy_activations a JOIN policies o ON o.org_id = a.org_id AND o.id = a.policy_id
+    JOIN policy_rules r ON r.org_id = a.org_id AND r.policy_id = a.policy_id AND r.version = a.version
+    WHERE a.org_id = @org AND a.state <> 'retired' AND (r.effect = 'fingerprint' OR (r.effect = 'limit' AND r.window_kind <> 'payment'))
+), counted AS (SELECT *, true AS counted FROM counter_selectors WHERE org_id = @org)
+SELECT NULL::bigint, format('A limit per %s of the %s %s', window_kind, scope, scope_id),
+       CASE WHEN needed THEN 'is not counted any more.' ELSE 'is counted and stands in no policy.' END
+FROM needed FULL JOIN counted USING (livemode, scope, scope_id, per, currency, window_kind) WHERE needed IS NULL OR counted IS NULL
 
 -- check: counterparty
 SELECT e.seq, @ctp(k.id), 'is not the counterparty that its records say.'
@@ -72,6 +122,9 @@ LEFT JOIN counterparty_versions v ON v.org_id = k.org_id AND v.counterparty_id =
 LEFT JOIN @entries w ON w.id = v.entry_id
 LEFT JOIN ledger_openings o ON o.org_id = v.org_id AND encode(o.commit, 'hex') = w.c #>> '{data,commit}'
 WHERE k.org_id = @org AND NOT coalesce(v.document = convert_from(o.value, 'UTF8')::jsonb AND k.name = v.document ->> 'name'
+    AND v.author = w.c ->> 'actor' AND e.c -> 'livemode' = to_jsonb(k.livemode) AND e.c #>> '{data,id}' = @ctp(k.id)
+    AND k.version = CASE WHEN e.kind IN ('counterparty.created', 'counterparty.proposed') THEN 1
+                    ELSE (e.c #>> '{data,from_version}')::integer + CASE e.kind WHEN 'counterparty.updated' THEN 1 ELSE 0 END END
     AND k.country IS NOT DISTINCT FROM v.document ->> 'country' AND k.category IS NOT DISTINCT FROM v.document ->> 'category'
     AND k.status = CASE e.kind WHEN 'counterparty.proposed' THEN 'proposed' WHEN 'counterparty.retired' THEN 'retired'
                    ELSE 'confirmed' END, false)
@@ -83,13 +136,27 @@ WHERE m.org_id = @org AND NOT coalesce(CASE e.kind WHEN 'member.closed' THEN m.c
     WHEN 'organisation.created' THEN m.roles = '{owner}' AND m.closed_at IS NULL
     ELSE to_jsonb(m.roles) @> (e.c #> '{data,roles}') AND to_jsonb(m.roles) <@ (e.c #> '{data,roles}') AND m.closed_at IS NULL END, false)
 
+-- check: login
+WITH last AS (SELECT DISTINCT ON (c #>> '{data,id}') c #>> '{data,id}' AS id, seq, c #>> '{data,password_sha256}' AS said FROM @entries x
+              WHERE kind = 'member.login_set' ORDER BY c #>> '{data,id}', seq DESC)
+SELECT l.seq, @mem(m.id), 'logs in with another password than the one that was set.'
+FROM members m LEFT JOIN last l ON l.id = @mem(m.id)
+WHERE m.org_id = @org AND NOT CASE WHEN l.id IS NULL THEN m.password = '!'
+    ELSE encode(sha256(convert_to(m.password, 'UTF8')), 'hex') = l.said END ORDER BY 1
+
+-- check: agent
+SELECT e.seq, @agt(a.id), 'is not the agent that its record made.'
+FROM agents a JOIN @entries e ON e.id = a.entry_id AND e.kind = 'agent.created'
+WHERE a.org_id = @org AND NOT coalesce(e.c ->> 'project' = @prj(a.project_id) AND e.c -> 'livemode' = to_jsonb(a.livemode)
+    AND e.c #>> '{data,name}' = a.name AND e.c #> '{data,public_jwk}' = a.public_jwk AND e.c #>> '{data,thumbprint}' = a.thumbprint, false)
+
 -- check: access_token
 SELECT e.seq, @tok(t.id), 'can do other things than its record says.'
 FROM access_tokens t JOIN @entries e ON e.id = t.entry_id
 WHERE t.org_id = @org AND NOT EXISTS (
     SELECT FROM jsonb_path_query(e.c, '$.data.*[*]') n
     WHERE n ->> 'id' = @tok(t.id) AND to_jsonb(t.scopes) <@ (n -> 'scopes') AND (n -> 'scopes') <@ to_jsonb(t.scopes)
-      AND t.expires_at <= (n ->> 'expires_at')::timestamptz
+      AND t.expires_at <= (n ->> 'expires_at')::timestamptz AND n -> 'livemode' = to_jsonb(t.livemode)
       AND n ->> 'holder' = coalesce(@agt(t.agent_id), @mem(t.member_id)))
 
 -- check: token_revoked
