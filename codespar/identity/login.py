@@ -25,12 +25,15 @@ class MemberBackend:
         """The member whose e-mail, password and current code these are. A code works once."""
         if not username or not password or not otp:
             return None
+        checked = False
         for org, member in db.rows("members_by_email", username):
             found = _member(org, member)
+            checked |= found is not None
             if found and check_password(password, found.password) and _code_fits(org, member, otp):
                 return found
-        # The same work for an unknown address, so that the answer's time tells nothing.
-        make_password(password)
+        if not checked:
+            # As much work for an unknown address as for a known one, so that the answer's time tells nothing.
+            make_password(password)
         return None
 
     def get_user(self, user_id: Any) -> Member | None:

@@ -107,6 +107,30 @@ def test_a_wrong_part_is_refused_without_saying_which(stack: StackInfo, wrong: d
     assert client.get("/admin/").status_code == 302
 
 
+@pytest.mark.parametrize("wrong", ["an address", "a password", "a code", "a member without a password"])
+def test_a_refused_log_in_costs_one_hash_whatever_was_wrong(stack: StackInfo, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """So that the answer's time does not tell whose addresses are members'."""
+    from django.contrib.auth import hashers
+
+    from codespar.identity.login import MemberBackend
+
+    tenant, hashed = rows.make(stack), []
+    if wrong == "a member without a password":
+        with stack.cluster.postgres.connect(stack.database) as admin:
+            admin.execute("UPDATE codespar.members SET password = '!' WHERE id = %s", [tenant.owner])
+    encode = type(hashers.get_hasher()).encode
+    monkeypatch.setattr(
+        type(hashers.get_hasher()), "encode", lambda self, *args, **more: hashed.append(args) or encode(self, *args, **more)
+    )
+    asked = {
+        "username": "nobody@x.example" if wrong == "an address" else tenant.email,
+        "password": "wrong" if wrong == "a password" else rows.PASSWORD,
+        "otp": "000000",
+    }
+    assert MemberBackend().authenticate(None, **asked) is None
+    assert len(hashed) == 1
+
+
 def test_a_missing_code_is_refused(stack: StackInfo) -> None:
     client = browser(stack)
     assert log_in(client, rows.make(stack), otp="").status_code == 200
