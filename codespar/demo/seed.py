@@ -54,7 +54,7 @@ def organisation(info: Info) -> Owner:
     made = actions.create_organisation(
         name="Demo Organisation", timezone=TIMEZONE, email=EMAIL, owner_name="Demo Owner", request_id=_request(), now=clock.now()
     )
-    owner = principals.authenticate(made.test_token, request_id=_request())
+    owner = principals.authenticate(made.live_token, request_id=_request())
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     secret = actions.set_login(owner, member=made.owner, password=password, now=clock.now())
     login = {"e-mail": EMAIL, "password": password, "authenticator": totp.base32(secret), "otpauth": totp.uri(secret, email=EMAIL)}

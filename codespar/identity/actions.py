@@ -124,7 +124,7 @@ def create_member(principal: Principal, *, email: str, name: str, roles: Sequenc
 
 
 def change_roles(principal: Principal, *, member: UUID, roles: Sequence[str], now: datetime) -> None:
-    """Another person's roles; they hold from the next request on. Nobody changes their own."""
+    """Another person's roles; they hold from the next request on. Nobody changes their own, and a test token nobody's who acts in live."""
     wire = ids.wire("mem", member)
     record = acting.draft(principal, kind="member.roles_changed", subject=wire, data={"id": wire, "roles": sorted(set(roles))})
     acting.write(principal, "member_change", record, now=now, refusals=_MEMBER)
@@ -215,6 +215,7 @@ def add_rail_account(principal: Principal, *, rail: str, provider_account: str, 
 
 _MEMBER: db.Refusals = {
     "members_open": not_found("open member"),
+    "members_mode": conflict("The member holds a live token: only a live token changes this member's roles or log-in, or closes them."),
     "members_not_self": conflict("Nobody changes their own roles or closes themselves: another owner does."),
 }
 _TOKEN: db.Refusals = {

@@ -7,10 +7,12 @@ import pytest
 
 from codespar.identity import access
 from codespar.launcher.stack import StackInfo
+from codespar.lib import clock, ids
+from codespar.lib.errors import Conflict
 from tests.support import operations
 from tests.support import world as worlds
 from tests.support.operations import SERVICES, Furnished, Operation, client
-from tests.support.world import World, later
+from tests.support.world import World, later, raw_id
 
 CLOSED = [operation for operation in operations.operations() if not operation.public]
 NOBODY = "0" * 32
@@ -198,6 +200,26 @@ def test_nobody_changes_their_own_roles_or_closes_themselves(world: World, peopl
         assert owner.patch(f"/v1/members/{people['owner']}", json={"roles": ["owner", "finance"]}).status_code == 409
         assert owner.delete(f"/v1/members/{people['owner']}").status_code == 409
         assert owner.get(f"/v1/members/{people['owner']}").json()["roles"] == ["owner"]
+
+
+def test_a_test_token_does_nothing_to_a_member_who_holds_a_live_one(world: World, people: dict[str, str]) -> None:
+    from codespar.identity import actions, principals
+
+    member, body = people["finance"], {"holder": people["finance"], "name": "live", "expires_at": later(hours=1)}
+    with client(world.info, "console", world.tokens["owner_live"]) as live, client(world.info, "console", world.tokens["owner"]) as test:
+        made = live.post("/v1/tokens", json=body).json()
+        for answer in (test.patch(f"/v1/members/{member}", json={"roles": ["owner"]}), test.delete(f"/v1/members/{member}")):
+            assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict"), answer.text
+            assert "only a live token" in answer.json()["detail"]
+        for target in (member, people["owner"]):
+            caller = principals.authenticate(world.tokens["owner"], request_id=ids.wire("req", ids.new()))
+            with pytest.raises(Conflict, match="only a live token"):
+                actions.set_login(caller, member=raw_id(target), password="a long pass phrase", now=clock.now())
+        with client(world.info, "console", made["token"]) as finance:
+            assert finance.get("/v1/members").status_code == 200
+        assert live.patch(f"/v1/members/{member}", json={"roles": ["finance", "auditor"]}).status_code == 200
+        assert live.delete(f"/v1/tokens/{made['id']}").status_code == 200
+        assert test.patch(f"/v1/members/{member}", json={"roles": ["finance"]}).status_code == 200
 
 
 def test_a_change_of_roles_holds_from_the_next_call(world: World, people: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ RULES: dict[str, str] = {
     "payments_submit_by": _BY_HAND,
     "idempotency_key_required": _BY_HAND,
     "payments_known": "tests/attacks/test_stolen_agent.py::test_another_agents_payment_is_not_canceled",
+    "members_mode": "tests/api/test_scopes.py::test_a_test_token_does_nothing_to_a_member_who_holds_a_live_one",
     "payments_proof": f"{_RAIL}::test_a_claim_without_its_proof_is_refused",
 }
 

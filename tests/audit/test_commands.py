@@ -248,7 +248,7 @@ actions.add_rail_account(owner, rail="sandbox", provider_account="acct-1", crede
 
 
 def _device_and_account(copy: Copy, made: dict[str, str]) -> None:
-    argv = [sys.executable, "-c", SECRETS, made["test_token"]]
+    argv = [sys.executable, "-c", SECRETS, made["live_token"]]
     done = subprocess.run(argv, env=copy.env("control"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

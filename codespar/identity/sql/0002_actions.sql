@@ -101,6 +101,15 @@ BEGIN
 END $$;
 CALL definer('member_create(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
 
+-- Members are the same in both modes. What is done to one who acts in live is done in live: a test token reaches nothing there.
+CREATE FUNCTION member_mode(p_org uuid, p principal, p_member uuid) RETURNS void LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF NOT p.livemode AND EXISTS (SELECT FROM access_tokens WHERE org_id = p_org AND member_id = p_member AND livemode
+                                  AND revoked_at IS NULL AND expires_at > clock_timestamp()) THEN
+        PERFORM refuse('members_mode', 'the member holds a live token: only a live token changes that member');
+    END IF;
+END $$;
+
 -- Changes a member's roles, or closes the member and ends the tokens in the same breath.
 CREATE FUNCTION member_change(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -115,6 +124,7 @@ BEGIN
     IF member = p.member_id THEN
         PERFORM refuse('members_not_self', 'nobody changes their own roles: another owner does');
     END IF;
+    PERFORM member_mode(p_org, p, member);
     IF c->>'kind' = 'member.closed' THEN
         UPDATE members SET closed_at = clock_timestamp(), entry_id = unwire('ent', c->>'id')
         WHERE org_id = p_org AND id = member AND closed_at IS NULL;
@@ -148,6 +158,7 @@ BEGIN
        OR encode(sha256(p_device), 'hex') IS DISTINCT FROM c #>> '{data,device_sha256}' THEN
         PERFORM refuse('record_shape', 'the log-in is not the one that the record names');
     END IF;
+    PERFORM member_mode(p_org, p, member);
     UPDATE members SET password = p_password WHERE org_id = p_org AND id = member AND closed_at IS NULL;
     IF NOT FOUND THEN
         PERFORM refuse('members_open', 'there is no such member, or the member is closed');
@@ -272,4 +283,4 @@ BEGIN
 END $$;
 CALL definer('access_refused(uuid,bytea,bytea,bytea,jsonb)', '{codespar_agent,codespar_control}');
 
-GRANT EXECUTE ON FUNCTION token_add TO codespar_definer;
+GRANT EXECUTE ON FUNCTION token_add, member_mode TO codespar_definer;
