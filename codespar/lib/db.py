@@ -92,13 +92,16 @@ def _rows(query: str, arguments: tuple[Any, ...], refusals: Refusals) -> list[tu
             cursor.execute(query, _bound(arguments))
             return list(cursor.fetchall())
     except DatabaseError as error:
-        cause = error.__cause__
-        if not isinstance(cause, psycopg.Error):
+        if not isinstance(error.__cause__, psycopg.Error):
             raise
-        rule = rule_name(cause)
-        if rule in refusals:
-            raise refusals[rule](cause.diag.message_primary or "") from error
-        raise Refused(rule, cause.diag.message_primary or "") from error
+        refused = _refused(error.__cause__, refusals)
+    # Out here nothing is chained to it: the database's own error quotes the row that failed, and a log shows the whole chain.
+    raise refused
+
+
+def _refused(cause: psycopg.Error, refusals: Refusals) -> CodesparError:
+    rule, words = rule_name(cause), cause.diag.message_primary or ""
+    return refusals[rule](words) if rule in refusals else Refused(rule, words)
 
 
 def _bound(arguments: tuple[Any, ...]) -> list[Any]:
