@@ -20,6 +20,13 @@ from rails.actions import payments, refunds, votes
 from rails.models import Payment, Refund
 
 _DRY = OpenApiParameter("dry_run", {"type": "boolean", "default": False}, OpenApiParameter.QUERY)
+_KEY = OpenApiParameter(
+    IDEMPOTENCY_KEY.name,
+    IDEMPOTENCY_KEY.type,
+    OpenApiParameter.HEADER,
+    required=False,
+    description=f"{IDEMPOTENCY_KEY.description} Required unless `dry_run` is true: a dry run does not read it.",
+)
 _DENIED = (403, CONTENT_TYPE)
 _PAID = {200: serializers.DryRunOut, 201: serializers.PaymentOut, 202: serializers.PaymentOut, _DENIED: serializers.DeniedOut}
 
@@ -40,7 +47,7 @@ class Payments(ReadPayments):
     scopes = {"GET": "payments:read", "POST": "payments:write"}
     query_parameters = {"GET": PAGE, "POST": [_DRY]}
 
-    @extend_schema(operation_id="payments_create", request=serializers.PaymentIn, responses=_PAID, parameters=[IDEMPOTENCY_KEY, PREFER])
+    @extend_schema(operation_id="payments_create", request=serializers.PaymentIn, responses=_PAID, parameters=[_KEY, PREFER])
     def post(self, request: Request) -> HttpResponse:
         caller = principal(request)
         if _dry(request):
