@@ -5,8 +5,9 @@ from functools import cache
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_control
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
@@ -67,10 +68,14 @@ class Jwks(Public):
         return Response({"keys": [{**key["jwk"], "org": ids.wire("org", key["org"])} for key in found]})
 
 
-@cache_control(max_age=300)
-def openapi(request: HttpRequest) -> HttpResponse:
+class OpenApi(Public):
     """The contract of this service: OpenAPI 3.1."""
-    return JsonResponse(document(), json_dumps_params={"indent": 1})
+
+    schema = None
+
+    @method_decorator(cache_control(max_age=300))
+    def get(self, request: Request) -> HttpResponse:
+        return JsonResponse(document(), json_dumps_params={"indent": 1})
 
 
 @cache

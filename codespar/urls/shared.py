@@ -7,5 +7,5 @@ from codespar import public
 urlpatterns = [
     path("v1/status", public.Status.as_view()),
     path(".well-known/jwks.json", public.Jwks.as_view()),
-    path("openapi.json", public.openapi),
+    path("openapi.json", public.OpenApi.as_view()),
 ]

@@ -323,6 +323,19 @@ def test_status_counts_the_real_routes_and_needs_no_token(stack: StackInfo, serv
     }
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_contract_is_read_and_nothing_else(stack: StackInfo, service: str) -> None:
+    with client(stack, service) as anybody:
+        answer = anybody.get("/openapi.json")
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "max-age=300")
+        assert anybody.head("/openapi.json").status_code == 200
+        for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"):
+            refused = anybody.request(method, "/openapi.json")
+            is_problem(refused, 405, "method_not_allowed")
+            assert "max-age" not in refused.headers.get("cache-control", ""), "a refusal is not the contract"
+        assert "'version'" in is_problem(anybody.get("/openapi.json?version=1"), 400, "invalid_request")["detail"]
+
+
 def test_published_keys_verify_what_was_signed(furnished: Furnished) -> None:
     with client(furnished.world.info, "api") as anybody:
         keys = anybody.get("/.well-known/jwks.json", params={"org": furnished.world.org}).json()["keys"]
