@@ -70,7 +70,7 @@ class MandateIn(fields.Strict):
 
 
 class ReasonIn(fields.Strict):
-    reason = fields.Text(longest=2000)
+    reason = fields.Text(longest=2000, lines=True)
 
 
 class PolicyIn(fields.Strict):

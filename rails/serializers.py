@@ -76,7 +76,7 @@ class PaymentIn(fields.Strict):
     counterparty = CounterpartyField()
     purpose = fields.Slug()
     rail = fields.Slug(required=False)
-    memo = fields.Text(longest=2000, required=False)
+    memo = fields.Text(longest=2000, lines=True, required=False)
     reference = fields.Text(longest=140, required=False)
     context = fields.Object(required=False)  # type: ignore[assignment]  # a member that DRF also uses as a name
 
@@ -88,7 +88,7 @@ class RefundIn(fields.Strict):
 
 
 class DenyIn(fields.Strict):
-    reason = fields.Text(longest=2000)
+    reason = fields.Text(longest=2000, lines=True)
 
 
 class DecisionOut(serializers.Serializer[Any]):

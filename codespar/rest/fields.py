@@ -1,5 +1,6 @@
 """Request members, read strictly: no text where a number belongs, no unknown members, and a sentence that says what would be right."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from rest_framework.request import Request
 
 from codespar.lib import clock, ids, money, names, pointers, windows
 from codespar.lib.errors import Invalid
+
+# What no text may hold: control characters but tab and line feed, and marks that show it in another order than it has.
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Strict(serializers.Serializer[Any]):
@@ -64,18 +68,22 @@ class _Checked(serializers.Field[Any, Any, Any, Any]):
 
 
 class Text(_Checked):
-    """Printable text of at most `longest` characters."""
+    """Printable text of at most `longest` characters; with `lines` it may have line feeds and tabs."""
 
     schema = {"type": "string", "minLength": 1}
 
-    def __init__(self, *, longest: int = 255, **options: Any) -> None:
+    def __init__(self, *, longest: int = 255, lines: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self.longest = longest
+        self.longest, self.lines = longest, lines
         self.schema = {"type": "string", "minLength": 1, "maxLength": longest}
 
     def read(self, value: object) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= self.longest or not value.strip() or "\x00" in value:
+        if not isinstance(value, str) or not 1 <= len(value) <= self.longest or not value.strip():
             raise Invalid(f"This must be text of 1 to {self.longest} characters.")
+        if self.lines and _HIDDEN.search(value):
+            raise Invalid("This must be text without control characters, but for line feeds and tabs, and without bidi overrides.")
+        if not self.lines and not value.isprintable():
+            raise Invalid("This must be printable text on one line: no control characters, line breaks, tabs or invisible characters.")
         return value
 
 

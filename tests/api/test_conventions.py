@@ -170,6 +170,50 @@ def test_text_with_nul_is_refused_wherever_it_stands(furnished: Furnished) -> No
     assert paid.status_code in (201, 400), paid.text
 
 
+HIDDEN = {
+    "a bell": "\x07",
+    "an escape": "\x1b[31m",
+    "a return": "\r",
+    "a C1 control": "\x85",
+    "an override": "\u202e",
+    "an isolate": "\u2066",
+}
+ONE_LINE = {
+    "a line feed": "\n",
+    "a tab": "\t",
+    "a zero-width space": "\u200b",
+    "a line separator": "\u2028",
+    "a private character": "\ue000",
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN | ONE_LINE)
+def test_a_name_is_what_is_seen_of_it(furnished: Furnished, hidden: str) -> None:
+    """Whoever confirms a counterparty or revokes a token goes by its name."""
+    named = {
+        operation.id: operation for operation in operations.operations("console") if "name" in (furnished.bodies().get(operation.id) or {})
+    }
+    assert len(named) >= 6, "projects, agents, members, tokens, counterparties, policies"
+    with client(furnished.world.info, "console", furnished.world.tokens["owner"]) as owner:
+        for id, operation in named.items():
+            place = furnished.ids[operation.parameter] if operation.parameter else ""
+            body = furnished.bodies()[id] | {"name": f"Acme{(HIDDEN | ONE_LINE)[hidden]}Ltda"}
+            refused = is_problem(operation.send(owner, id=place, body=body), 400, "invalid_request")
+            assert [(error["pointer"], "printable" in error["detail"]) for error in refused["errors"]] == [("/name", True)], operation
+
+
+def test_memos_and_reasons_have_lines_and_nothing_hidden(furnished: Furnished) -> None:
+    world = furnished.world
+    denied = world.pay(10**12, memo="one\n\ttwo, três 三 👩\u200d💻")
+    assert denied.status_code == 403, denied.text
+    mandate = world.new_mandate()
+    for text in HIDDEN.values():
+        refused = is_problem(world.pay(100, memo=f"a{text}b"), 400, "invalid_request")
+        assert refused["errors"][0]["pointer"] == "/memo" and "line feeds and tabs" in refused["detail"]
+        assert pointer(world, f"/v1/mandates/{mandate}/revoke", {"reason": f"a{text}b"}) == "/reason"
+    assert world.people().send(f"/v1/mandates/{mandate}/revoke", {"reason": "over\n\tand out"}).status_code in (200, 201)
+
+
 def test_unknown_members_are_refused_where_they_stand(furnished: Furnished) -> None:
     for operation in operations.operations():
         if operation.takes_body:
