@@ -45,8 +45,10 @@ def test_a_failed_payment_gives_its_share_of_the_limit_back(world: World) -> Non
 
 def test_lists_rails_and_default_deny(world: World) -> None:
     world.set_policy({"id": "only", "effect": "allow", "when": {"counterparties": [world.counterparty]}}, CAP)
-    assert code(world.pay(counterparty=world.new_counterparty())) == "not_allowed"
-    assert world.pay().status_code == 201
+    other = world.new_counterparty()
+    mandate = world.new_mandate(counterparties=[world.counterparty, other])
+    assert code(world.pay(counterparty=other, mandate=mandate)) == "not_allowed"
+    assert world.pay(mandate=mandate).status_code == 201
     world.set_policy(ALLOW, CAP, {"id": "no", "effect": "deny", "when": {"countries": ["KP"]}})
     assert code(world.pay(counterparty=world.new_counterparty(country="KP"))) == "country_denied"
     assert code(world.pay(counterparty=world.new_counterparty(country=None))) == "country_denied"

@@ -108,6 +108,7 @@ def test_a_mixed_load_neither_deadlocks_nor_breaks_the_books(racing: World) -> N
     books.drained(racing)
     assert dead(racing) == deadlocks, "the database had to break a deadlock"
     assert books.faults(racing) == []
+    assert books.unrecorded(racing) == []
     assert books.miscounted(racing, exact=False) == []
     assert recomputed(racing) == Forger(racing).now()["hash"]
     assert sum(n for what, n in found.items() if what.startswith("pay: 201")) > 20, found

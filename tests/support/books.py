@@ -92,6 +92,34 @@ def faults(world: World) -> list[str]:
         return [row["fault"] for row in connection.execute(_FAULTS, {"org": raw_id(world.org)}).fetchall()]
 
 
+_UNRECORDED = """
+WITH parts AS (
+    SELECT e.id, e.content, p FROM ledger_entries e CROSS JOIN LATERAL jsonb_array_elements(convert_from(e.content, 'UTF8')::jsonb -> 'parts') p
+    WHERE e.org_id = %(org)s
+), made AS (
+    SELECT 'payment' AS what, y.id, EXISTS (SELECT FROM parts WHERE parts.id = y.created_entry_id AND p ->> 'subject' = wire('pay', y.id)
+                                            AND p ->> 'part' = 'transition') AS recorded FROM payments y WHERE y.org_id = %(org)s
+    UNION ALL
+    SELECT 'step of', t.payment_id, EXISTS (SELECT FROM parts WHERE parts.id = t.entry_id AND p ->> 'subject' = wire('pay', t.payment_id)
+                                            AND p ->> 'from' = t.from_state AND p ->> 'to' = t.to_state) FROM payment_transitions t WHERE t.org_id = %(org)s
+    UNION ALL
+    SELECT 'hold', h.id, EXISTS (SELECT FROM parts WHERE parts.id = h.entry_id AND p ->> 'part' = 'hold' AND p ->> 'id' = wire('hld', h.id))
+    FROM holds h WHERE h.org_id = %(org)s
+    UNION ALL
+    SELECT 'refund', r.id, EXISTS (SELECT FROM parts WHERE p ->> 'part' = 'refund' AND p ->> 'id' = wire('ref', r.id)) FROM refunds r WHERE r.org_id = %(org)s
+    UNION ALL
+    SELECT 'transfer', t.id, EXISTS (SELECT FROM ledger_entries e WHERE e.org_id = t.org_id AND e.id = t.entry_id
+                                     AND position(wire('tr', t.id) IN convert_from(e.content, 'UTF8')) > 0) FROM transfers t WHERE t.org_id = %(org)s)
+SELECT format('%%s %%s', what, id) AS fault FROM made WHERE NOT recorded
+"""
+
+
+def unrecorded(world: World) -> list[str]:
+    """Payments, steps, holds, refunds and transfers that no record tells of: none."""
+    with superuser(world) as connection:
+        return [row["fault"] for row in connection.execute(_UNRECORDED, {"org": raw_id(world.org)}).fetchall()]
+
+
 _COUNTED = """
 SELECT format('%%s %%s from %%s: counted %%s in %%s uses, by its holds %%s in %%s', k.selector, k.window_kind, k.window_start, k.amount, k.uses,
               coalesce(h.amount, 0), coalesce(h.uses, 0)) AS fault
