@@ -23,7 +23,8 @@ RUNTIME = ("codespar_agent", "codespar_control", "codespar_rail", "codespar_audi
 LOGIN = (OWNER, *RUNTIME)
 ALL = (*LOGIN, DEFINER, SCANNER)
 
-# A process that hangs must give its locks back; migrations and backups of the owner may take longer.
+# A process that hangs must give its locks back, and the server gives up before the client's watchdog lets go of the connection:
+# what is answered as not done is not done. Migrations and backups of the owner may take longer.
 LIMITS = {
     "statement_timeout": "5s",
     "lock_timeout": "4s",

@@ -81,7 +81,9 @@ def logs_in(copy: Copy, told: dict[str, str]) -> bool:
 
 def test_an_owner_gets_a_log_in_and_the_next_one_ends_it(copy: Copy, tmp_path: Path) -> None:
     made = json.loads(create(copy, "--email", "log.in@acme.example", "--json").stdout)
-    first, second = (login(copy, tmp_path / "token", made["test_token"], "--json") for _ in range(2))
+    refused = login(copy, tmp_path / "token", made["test_token"])
+    assert (refused.returncode, refused.stdout) == (2, "") and "live" in refused.stderr, refused.stderr
+    first, second = (login(copy, tmp_path / "token", made["live_token"], "--json") for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     before, after = json.loads(first.stdout), json.loads(second.stdout)
     assert (before["member"], before["e-mail"]) == (made["owner"], "log.in@acme.example")

@@ -128,6 +128,7 @@ def _money(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UU
         **mode,
         id=made["tr"],
         kind="capture",
+        from_held=True,
         **legs,
         agent_id=agent,
         amount=1050,

@@ -101,7 +101,7 @@ def test_each_login_has_its_settings_and_only_runtime_roles_have_limits(cluster)
     for role in ("agent", "control", "rail", "auditor", "owner"):
         with psycopg.connect(cluster.dsn(role)) as connection:
             found = [connection.execute("SELECT current_setting(%s)", [name]).fetchone()[0] for name in names]
-        limits = ["0", "0", "0"] if role == "owner" else ["15s", "10s", "30s"]
+        limits = ["0", "0", "0"] if role == "owner" else ["5s", "4s", "30s"]
         assert found == ["codespar, pg_catalog, pg_temp", "UTC", *limits]
 
 
@@ -173,7 +173,7 @@ def test_setup_works_for_an_administrator_who_is_not_a_superuser(state_dir, clus
         with psycopg.connect(made.dsn("codespar_owner", name)) as connection:
             connection.execute("CREATE TABLE thing ()")
         with psycopg.connect(made.dsn("codespar_agent", name)) as connection:
-            assert connection.execute("SHOW statement_timeout").fetchone() == ("15s",)
+            assert connection.execute("SHOW statement_timeout").fetchone() == ("5s",)
     finally:
         server.remove()
 
