@@ -15,8 +15,8 @@ from codespar.lib.errors import CodesparError, Unavailable
 
 # A connection that is lost after the question was sent says nothing of what was done.
 UNANSWERED = (
-    "The database did not answer in time, so it is not known whether this was done. Ask again under the same Idempotency-Key: what was "
-    "done is then found, not done twice."
+    "The database did not answer in time, so it is not known whether this was done: try again under the same Idempotency-Key, where "
+    "what was done is found and not done twice."
 )
 Refusals = Mapping[str, Callable[[str], CodesparError]]
 
