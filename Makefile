@@ -19,7 +19,7 @@ demo: $(STAMP) ## Start everything on this machine and play a story through it (
 	@$(PY) -m codespar.launcher.demo $(ARGS)
 
 test: $(STAMP) ## Run the tests on two workers; ARGS="-k name" goes to pytest
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(STAMP) ## Format, lint, types, imports, migrations, documents
 	.venv/bin/ruff format --check
