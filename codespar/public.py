@@ -1,6 +1,7 @@
 """What anybody may read: status, keys, the contract. No token, no tenant's data."""
 
 import json
+import threading
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,7 @@ from codespar.vault import keys
 from ledger.kinds import KINDS
 
 _ORG = OpenApiParameter("org", str, OpenApiParameter.QUERY, description="Only this organisation's.")
+_making = threading.Lock()
 _STATUS = inline_serializer(
     "Status",
     {
@@ -78,9 +80,15 @@ class OpenApi(Public):
         return JsonResponse(document(), json_dumps_params={"indent": 1})
 
 
-@cache
 def document() -> dict[str, Any]:
-    """The OpenAPI document, made from the code."""
+    """The OpenAPI document, made from the code once."""
+    # The generator is not made for two threads at a time.
+    with _making:
+        return _document()
+
+
+@cache
+def _document() -> dict[str, Any]:
     found = SchemaGenerator().get_schema(request=None, public=True)
     return dict(json.loads(json.dumps(found)))
 

@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from codespar.launcher.stack import StackInfo
 from tests.support import operations
 from tests.support.operations import DOCS, SERVICES, Furnished, Json, client
+from tests.support.parallel import together
 from tests.support.world import BRL, key, later
 
 API, CONSOLE = (schemathesis.openapi.from_path(DOCS / f"openapi.{service}.json") for service in SERVICES)
@@ -120,6 +121,15 @@ def test_agents_requests_are_answered_as_the_contract_says(case: Any, furnished:
 @bounded
 def test_peoples_requests_are_answered_as_the_contract_says(case: Any, furnished: Furnished, session: requests.Session) -> None:
     hold_to_the_contract(case, furnished, "console", session)
+
+
+def test_the_contract_is_made_once_whoever_asks_first(stack: StackInfo) -> None:
+    """The generator fails when two threads use it, as the first requests to a new process would."""
+    from codespar import public
+
+    for _ in range(3):
+        public._document.cache_clear()
+        assert len({id(found) for found in together([public.document] * 8)}) == 1
 
 
 def test_the_contract_is_read_by_anybody_and_cached(stack: StackInfo) -> None:
