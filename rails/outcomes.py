@@ -128,7 +128,8 @@ def _taken(step: Step) -> Step:
 def _book_refund(refund: Row, step: Step) -> None:
     while not _refund_booked(refund, step):
         found = queue.refunds(refund["org_id"], [refund["id"]])
-        if not found or found[0]["status"] != refund["status"]:
+        # Another attempt, or another state: this result is of what never was recorded, or somebody else's to tell by now.
+        if not found or any(found[0][name] != refund[name] for name in ("status", "attempt_id")):
             return
         refund |= {name: found[0][name] for name in ("payment_status", "captured", "refunded")}
 

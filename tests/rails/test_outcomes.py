@@ -111,6 +111,24 @@ def test_a_refund_is_booked_on_what_its_payment_is_now(engine: SimpleNamespace, 
     assert engine.written == [[], ["reversed"]]
 
 
+@pytest.mark.parametrize("change", [{"attempt_id": uuid4()}, {"attempt_id": None}, {"status": "settled"}])
+def test_a_result_of_an_attempt_that_is_not_the_refunds_own_is_let_go(
+    engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """The attempt was never recorded, and another process has sent the refund since: nothing is asked of the database for ever."""
+    refund = row(payment_id=uuid4(), payment_status="settled", captured=100, refunded=0, amount=40)
+    monkeypatch.setattr(engine.queue, "refunds", lambda org, ids: [refund | change])
+
+    def write(function: str, **named: Any) -> dict[str, Any]:
+        engine.written.append(function)
+        assert len(engine.written) < 3, "it is tried again and again"
+        return {"moved": "state"}
+
+    monkeypatch.setattr(engine.booking, "write", write)
+    engine.outcomes.book_refund(refund, engine.outcomes.of_answer(refund, said(Result.UNKNOWN, sent=False)))
+    assert engine.written == ["refund_result"]
+
+
 def test_what_cannot_be_booked_now_is_booked_before_anything_else(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     away = [True]
 
