@@ -165,20 +165,24 @@ def _recorded(org: UUID, batch: list[Row]) -> tuple[list[Row], set[UUID]]:
 def _submission(batch: list[Row]) -> dict[str, Any]:
     items, parts = [], []
     for payment in batch:
-        wire = ids.wire("pay", payment["id"])
-        attempt = {
-            "attempt": ids.wire("att", payment["attempt_id"]),
-            "rail": payment["rail"],
-            "rail_key": bytes(payment["rail_key"]).hex(),
-            "send_by": clock.stamp(payment["send_by"]),
-            "worker": workers.identity(),
-        }
+        wire, attempt = ids.wire("pay", payment["id"]), _attempt(payment)
         items.append({"payment": wire, "from": "authorized", "to": "submitted", **attempt})
         parts += [
             {"part": "attempt", "payment": wire, "operation": "pay", **attempt},
             {"part": "transition", "subject": wire, "from": "authorized", "to": "submitted"},
         ]
     return {"subject": items[0]["payment"], "data": {"items": items}, "parts": parts, **booking.context(batch)}
+
+
+def _attempt(row: Row) -> Row:
+    """What a record says of the attempt that this process is about to make."""
+    return {
+        "attempt": ids.wire("att", row["attempt_id"]),
+        "rail": row["rail"],
+        "rail_key": bytes(row["rail_key"]).hex(),
+        "send_by": clock.stamp(row["send_by"]),
+        "worker": workers.identity(),
+    }
 
 
 def _blocked(payment: Row, reason: str | None) -> None:
@@ -343,14 +347,7 @@ def _send_refund(refund: Row) -> None:
 
 def _refund_recorded(refund: Row) -> bool | None:
     """Record the attempt. Whether it may be sent; None when somebody else drove the refund on."""
-    wire = ids.wire("ref", refund["id"])
-    attempt = {
-        "attempt": ids.wire("att", refund["attempt_id"]),
-        "rail": refund["rail"],
-        "rail_key": bytes(refund["rail_key"]).hex(),
-        "send_by": clock.stamp(refund["send_by"]),
-        "worker": workers.identity(),
-    }
+    wire, attempt = ids.wire("ref", refund["id"]), _attempt(refund)
     refund["status"] = "submitted"
     done = booking.write(
         "refund_submit",
