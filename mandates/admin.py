@@ -1,4 +1,4 @@
-"""May it: mandates, counterparties, policies, decisions, revocations."""
+"""May it: mandates, counterparties, policies, decisions, revocations, stops."""
 
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,8 @@ from mandates.models import (
     PolicyActivation,
     PolicyVersion,
     Revocation,
+    Stop,
+    StopLift,
 )
 
 
@@ -108,6 +110,13 @@ class DecisionAdmin(ReadOnlyAdmin):
 @admin.register(Revocation, site=site)
 class RevocationAdmin(ReadOnlyAdmin):
     prefix = "rev"
-    columns = ("scope", "scope_id", "initiator", "at")
-    list_filter = ("scope",)
-    ordering = ("-at",)
+    columns = ("scope", "target", "livemode", "initiator", "at")
+    list_filter = (ModeFilter, "scope")
+
+
+@admin.register(Stop, site=site)
+class StopAdmin(ReadOnlyAdmin):
+    prefix = "stp"
+    columns = ("scope", "target", "livemode", "initiator", "at")
+    list_filter = (ModeFilter, "scope")
+    related = (Related("Lifted", ("lifted_by", "at", "entry_id"), rows_of(StopLift, "stop_id", order="-at")),)

@@ -85,12 +85,48 @@ class MandateUsage(TenantModel):
         ordering = ("mandate_id",)
 
 
-class Revocation(TenantModel):
-    """The end of a mandate, for ever, with its signed receipt."""
+class Stop(TenantModel):
+    """A stop with its signed receipt; `receipt` is None where only the flag had been set. What is stopped stands in `target`."""
 
     id = models.UUIDField(primary_key=True)
+    livemode = models.BooleanField()
     scope = models.TextField()
-    scope_id = models.UUIDField()
+    scope_id = models.UUIDField(null=True)
+    target = models.TextField()
+    initiator = models.TextField()
+    reason_commit = models.TextField()
+    receipt = models.TextField(null=True)
+    at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "stops"
+        ordering = ("-id",)
+
+
+class StopLift(TenantModel):
+    """The end of one stop, by another person."""
+
+    stop_id = models.UUIDField(primary_key=True)
+    initiator = models.TextField()
+    lifted_by = models.TextField()
+    reason_commit = models.TextField()
+    at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "stop_lifts"
+        ordering = ("-at",)
+
+
+class Revocation(TenantModel):
+    """The end, for ever, of one mandate or of all under a scope, with its signed receipt."""
+
+    id = models.UUIDField(primary_key=True)
+    livemode = models.BooleanField()
+    scope = models.TextField()
+    scope_id = models.UUIDField(null=True)
+    target = models.TextField()
     initiator = models.TextField()
     reason_commit = models.TextField()
     receipt = models.TextField()
@@ -99,7 +135,7 @@ class Revocation(TenantModel):
 
     class Meta(TenantModel.Meta):
         db_table = "revocations"
-        ordering = ("-at",)
+        ordering = ("-id",)
 
 
 class Policy(TenantModel):

@@ -1,5 +1,6 @@
 """Mandates, counterparties and policies as the API reads and shows them. Amounts are minor units."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
@@ -8,8 +9,19 @@ from codespar.lib import clock, ids
 from codespar.lib.errors import Invalid
 from codespar.lib.windows import render as render_windows
 from codespar.rest import fields
-from mandates import documents
-from mandates.models import Counterparty, CounterpartyVersion, Mandate, MandateUsage, Policy, PolicyActivation, PolicyVersion, Revocation
+from mandates import documents, scopes
+from mandates.models import (
+    Counterparty,
+    CounterpartyVersion,
+    Mandate,
+    MandateUsage,
+    Policy,
+    PolicyActivation,
+    PolicyVersion,
+    Revocation,
+    Stop,
+    StopLift,
+)
 
 
 def _choice(*allowed: str, required: bool = True) -> fields.Read:
@@ -69,8 +81,23 @@ class MandateIn(fields.Strict):
     time_windows = fields.Windows(required=False)
 
 
+REASON = fields.Text(longest=2000, lines=True)
+
+
 class ReasonIn(fields.Strict):
     reason = fields.Text(longest=2000, lines=True)
+
+
+class StopIn(ReasonIn):
+    """`id` names one of the scope: a wire id, or a rail. Your own organisation, and the platform, need none."""
+
+    scope = _choice(*scopes.STOPPABLE)
+    id = fields.Text(longest=64, required=False)
+
+
+class RevocationIn(ReasonIn):
+    scope = _choice(*scopes.REVOCABLE)
+    id = fields.Text(longest=64, required=False)
 
 
 class PolicyIn(fields.Strict):
@@ -139,6 +166,38 @@ class MandateOut(serializers.Serializer[Any]):
     created_at = serializers.CharField()
 
 
+class StopOut(serializers.Serializer[Any]):
+    """`status` is active, lifted, or unrecorded: the flag holds, and its signed record follows."""
+
+    id = serializers.CharField(allow_null=True)
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    status = serializers.CharField()
+    scope = serializers.CharField()
+    target = serializers.CharField()
+    initiator = serializers.CharField()
+    reason = serializers.CharField(allow_null=True)
+    at = serializers.CharField(allow_null=True)
+    entry = serializers.CharField(allow_null=True)
+    receipt = serializers.CharField(allow_null=True)
+    lifted = serializers.DictField(allow_null=True)
+
+
+class RevocationOut(serializers.Serializer[Any]):
+    """`receipt` is the signed revocation receipt: an ES256 JWS that verifies with the published keys."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    scope = serializers.CharField()
+    target = serializers.CharField()
+    initiator = serializers.CharField()
+    reason = serializers.CharField(allow_null=True)
+    at = serializers.CharField()
+    entry = serializers.CharField()
+    receipt = serializers.CharField()
+
+
 class PolicyOut(serializers.Serializer[Any]):
     """`active_version` is what is in force, `shadow_version` what watches beside it; `versions` are all that were written."""
 
@@ -170,7 +229,7 @@ def counterparty(row: Counterparty, version: CounterpartyVersion) -> dict[str, A
     }
 
 
-def mandate(row: Mandate, usage: MandateUsage, revoked: bool, revocation: Revocation | None) -> dict[str, Any]:
+def mandate(row: Mandate, usage: MandateUsage, revoked: bool, ending: Revocation | None) -> dict[str, Any]:
     expired = row.expires_at <= clock.now()
     status = "revoked" if revoked else "expired" if expired else "paused" if usage.paused else "active"
     return {
@@ -198,21 +257,54 @@ def mandate(row: Mandate, usage: MandateUsage, revoked: bool, revocation: Revoca
         "uses": usage.uses,
         "credential": row.credential,
         "kid": row.kid,
-        "revocation": revocation and revocation_out(revocation),
+        "revocation": ending and revocation(ending, {}),
         "created_at": clock.stamp(row.created_at),
     }
 
 
-def revocation_out(row: Revocation) -> dict[str, Any]:
-    """`receipt` is the signed revocation receipt: an ES256 JWS that verifies with the published keys."""
+def revocation(row: Revocation, reasons: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": ids.wire("rev", row.id),
+        "object": "revocation",
+        "livemode": row.livemode,
         "scope": row.scope,
+        "target": row.target,
         "initiator": row.initiator,
+        "reason": reasons.get(row.reason_commit),
         "at": clock.stamp(row.at),
         "entry": ids.wire("ent", row.entry_id),
         "receipt": row.receipt,
     }
+
+
+def stop(row: Stop, lift: StopLift | None, reasons: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "id": ids.wire("stp", row.id),
+        "object": "stop",
+        "livemode": row.livemode,
+        "status": "lifted" if lift else "active",
+        "scope": row.scope,
+        "target": row.target,
+        "initiator": row.initiator,
+        "reason": reasons.get(row.reason_commit),
+        "at": clock.stamp(row.at),
+        "entry": ids.wire("ent", row.entry_id),
+        "receipt": row.receipt,
+        "lifted": lift
+        and {
+            "by": lift.lifted_by,
+            "reason": reasons.get(lift.reason_commit),
+            "at": clock.stamp(lift.at),
+            "entry": ids.wire("ent", lift.entry_id),
+        },
+    }
+
+
+def flagged(livemode: bool, target: scopes.Target, initiator: str) -> dict[str, Any]:
+    """A stop whose flag holds and whose record nobody could sign yet."""
+    unknown = dict.fromkeys(("id", "reason", "at", "entry", "receipt", "lifted"))
+    said = {"object": "stop", "livemode": livemode, "status": "unrecorded", "scope": target.scope, "target": target.name}
+    return {**unknown, **said, "initiator": initiator}
 
 
 def policy(row: Policy, versions: list[PolicyVersion], activations: list[PolicyActivation]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,9 +14,11 @@ from codespar.lib.errors import Conflict, Invalid, NotFound
 from codespar.rest import answers, fields
 from codespar.rest.openapi import PAGE, listed
 from codespar.rest.views import Endpoint
-from mandates import queries, serializers
-from mandates.actions import counterparties, mandates, policies
-from mandates.models import Counterparty, Mandate, Policy
+from mandates import queries, scopes, serializers
+from mandates.actions import counterparties, mandates, policies, stops
+from mandates.models import Counterparty, Mandate, Policy, Revocation, Stop
+
+REASON = OpenApiParameter("reason", serializers.REASON.schema, OpenApiParameter.QUERY, required=True, description="Why it is lifted.")
 
 
 class Mandates(Endpoint):
@@ -75,9 +77,77 @@ class MandateRevoke(Endpoint):
     @extend_schema(operation_id="mandates_revoke", request=serializers.ReasonIn, responses={200: serializers.MandateOut})
     def post(self, request: Request, mandate: str) -> Response:
         body, row = fields.read(serializers.ReasonIn, request), _mandate(request, mandate)
-        found, project = ids.parse(row["id"], "mnd"), ids.parse(row["project"], "prj")
-        mandates.revoke(principal(request), mandate=found, project=project, reason=body["reason"], now=clock.now())
+        project = ids.parse(row["project"], "prj")
+        target = scopes.Target("mandate", row["id"])
+        stops.revoke(principal(request), target=target, project=project, reason=body["reason"], now=clock.now())
         return Response(_mandate(request, mandate))
+
+
+class Revocations(Endpoint):
+    """For ever: one mandate, or every mandate signed so far for an agent, a project, the organisation."""
+
+    scopes = {"GET": "stops:read", "POST": "mandates:revoke"}
+    query_parameters = {"GET": PAGE}
+
+    @extend_schema(operation_id="revocations_list", responses={200: listed(serializers.RevocationOut)})
+    def get(self, request: Request) -> Response:
+        caller = principal(request)
+        render = lambda rows: queries.revocations(caller.org, rows)  # noqa: E731
+        return answers.listing(request, Revocation, "rev", render, livemode=caller.livemode)
+
+    @extend_schema(operation_id="revocations_create", request=serializers.RevocationIn, responses={201: serializers.RevocationOut})
+    def post(self, request: Request) -> Response:
+        body, caller = fields.read(serializers.RevocationIn, request), principal(request)
+        made = stops.revoke(caller, target=_target(body, caller.org_wire), reason=body["reason"], now=clock.now())
+        return Response(queries.revocation(caller.org, made), status=201)
+
+
+class RevocationDetail(Endpoint):
+    scopes = {"GET": "stops:read"}
+
+    @extend_schema(operation_id="revocations_get", responses={200: serializers.RevocationOut})
+    def get(self, request: Request, revocation: str) -> Response:
+        caller, found = principal(request), pages.path_id(revocation, "rev", "revocation")
+        return Response(queries.revocation(caller.org, found, livemode=caller.livemode))
+
+
+class Stops(Endpoint):
+    """At once, until somebody else lifts it. 202 says that the stop holds and that its record follows."""
+
+    scopes = {"GET": "stops:read", "POST": "stops:write"}
+    query_parameters = {"GET": PAGE}
+
+    @extend_schema(operation_id="stops_list", responses={200: listed(serializers.StopOut)})
+    def get(self, request: Request) -> Response:
+        caller = principal(request)
+        render = lambda rows: queries.stops(caller.org, rows)  # noqa: E731
+        return answers.listing(request, Stop, "stp", render, livemode=caller.livemode)
+
+    @extend_schema(operation_id="stops_create", request=serializers.StopIn, responses={201: serializers.StopOut, 202: serializers.StopOut})
+    def post(self, request: Request) -> Response:
+        body, caller = fields.read(serializers.StopIn, request), principal(request)
+        target = _target(body, caller.org_wire)
+        made = stops.stop(caller, target=target, reason=body["reason"], now=clock.now())
+        if made is None:
+            return Response(serializers.flagged(caller.livemode, target, caller.actor), status=202)
+        return Response(queries.stop(caller.org, made), status=201)
+
+
+class StopDetail(Endpoint):
+    scopes = {"GET": "stops:read", "DELETE": "stops:lift"}
+    query_parameters = {"DELETE": [REASON]}
+
+    @extend_schema(operation_id="stops_get", responses={200: serializers.StopOut})
+    def get(self, request: Request, stop: str) -> Response:
+        return Response(_stop(request, stop))
+
+    @extend_schema(operation_id="stops_lift", responses={200: serializers.StopOut})
+    def delete(self, request: Request, stop: str) -> Response:
+        """The stop stays on record, with who lifted it and why."""
+        reason, row = serializers.REASON.read(request.query_params.get("reason")), _stop(request, stop)
+        target = scopes.Target(row["scope"], row["target"])
+        stops.lift(principal(request), stop=ids.parse(row["id"], "stp"), target=target, reason=reason, now=clock.now())
+        return Response(_stop(request, stop))
 
 
 class Counterparties(Endpoint):
@@ -207,6 +277,15 @@ def own(request: Request) -> dict[str, Any]:
     """Which mandates this caller sees."""
     caller = principal(request)
     return {"livemode": caller.livemode, **({"agent_id": caller.agent} if caller.agent else {})}
+
+
+def _target(body: dict[str, Any], org: str) -> scopes.Target:
+    return scopes.target(body["scope"], body.get("id"), org=org)
+
+
+def _stop(request: Request, text: str) -> dict[str, Any]:
+    caller = principal(request)
+    return queries.stop(caller.org, pages.path_id(text, "stp", "stop"), livemode=caller.livemode)
 
 
 def _mandate(request: Request, text: str) -> dict[str, Any]:

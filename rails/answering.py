@@ -13,12 +13,14 @@ from codespar.lib import canonical, db, ids
 from codespar.lib.idempotency import Key, KeyInFlight
 from codespar.rest import problem
 from codespar.rest.answers import Answer, freeze
+from mandates import queries as mandates
 from rails import hints, queries
 from rails.actions.payments import Paid
 from rails.states import TRANSITIONS
 
 # States in which nothing more is to be waited for, within one request.
 _DONE = frozenset(TRANSITIONS) - {"new", "authorized", "submitted", "uncertain"}
+_STOPPABLE = {"project": "prj", "agent": "agt", "mandate": "mnd", "counterparty": "ctp"}
 # Requests that wait hold a thread each: when these are taken, the answer is what is known.
 _waiting = threading.BoundedSemaphore(80)
 
@@ -53,16 +55,21 @@ def render(request: HttpRequest, org: UUID, payment: UUID, *, at_once: bool = Fa
 
 
 def denied(request: HttpRequest, org: UUID, shown: dict[str, Any]) -> dict[str, Any]:
-    """A denied payment as a problem document; a revoked mandate's comes with the signed revocation receipt."""
+    """A denied payment as a problem document; what was revoked or stopped comes with the signed receipt of it."""
     reasons = shown["decision"]["reasons"]
     code = shown["code"] or "denied"
     detail = next((r["detail"] for r in reasons if r["code"] == code), "The payment was denied.")
-    extra: dict[str, Any] = {"payment": shown}
-    if code == "mandate_revoked" and shown["mandate"]:
-        receipt = queries.revocation_receipt(org, ids.parse(shown["mandate"], "mnd"))
-        if receipt:
-            extra["revocation_receipt"] = receipt
-    return problem.document(code, detail, request=request, reasons=reasons, **extra)
+    return problem.document(code, detail, request=request, reasons=reasons, payment=shown, **_receipts(org, code, shown))
+
+
+def _receipts(org: UUID, code: str, shown: dict[str, Any]) -> dict[str, str]:
+    receipt = None
+    if code == "mandate_revoked":
+        receipt = mandates.revocation_receipt(org, ids.parse(shown["mandate"], "mnd"))
+    elif code == "stopped":
+        named = {name: shown[name] and ids.parse(shown[name], prefix) for name, prefix in _STOPPABLE.items()}
+        receipt = mandates.stop_receipt(org, livemode=shown["livemode"], rail=shown["rail"], **named)
+    return {"revocation_receipt" if code == "mandate_revoked" else "stop_receipt": receipt} if receipt else {}
 
 
 def _wait(org: UUID, payment: UUID) -> None:

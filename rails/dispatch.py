@@ -19,7 +19,7 @@ from django.conf import settings
 from codespar.lib import clock, db, ids
 from codespar.lib.errors import CodesparError, Unavailable
 from mandates.decision import MOST_SKEW
-from rails import accounts, booking, evidence, hints, outcomes, queue, workers
+from rails import accounts, booking, evidence, hints, outcomes, queue, rollback, workers
 from rails.adapters.base import Adapter, Instruction, Outcome, RefundInstruction, Result
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,13 @@ def run_once() -> int:
     jobs = [
         (step, org, rows)
         for org, work in due.items()
-        for step, rows in ((_expire, work.waiting), (_send, work.unsent), (_ask, work.asked), (_refund, work.refunds))
+        for step, rows in (
+            (_expire, work.waiting),
+            (_send, work.unsent),
+            (_ask, work.asked),
+            (rollback.begin, work.rolled_back),
+            (_refund, work.refunds),
+        )
         if rows
     ]
     if len(jobs) == 1:
@@ -56,7 +62,7 @@ def run_once() -> int:
     elif jobs:
         with ThreadPoolExecutor(max_workers=min(ORGANISATIONS, len(jobs))) as pool:
             list(pool.map(lambda job: _releasing(_guarded, *job), jobs))
-    return sum(len(w.unsent) + len(w.waiting) + len(w.asked) + len(w.refunds) for w in due.values())
+    return sum(len(w.unsent) + len(w.waiting) + len(w.asked) + len(w.rolled_back) + len(w.refunds) for w in due.values())
 
 
 def run(patience: float = 60.0) -> None:

@@ -11,15 +11,6 @@ from mandates.models import Decision
 from rails import serializers
 from rails.models import Approval, ApprovalVote, Payment, Refund
 
-_RECEIPT = """
-SELECT receipt FROM revocations WHERE org_id = %s AND (scope, scope_id) IN
-    (SELECT 'mandate', m.id FROM mandates m WHERE m.org_id = %s AND m.id = %s
-     UNION ALL SELECT 'agent', m.agent_id FROM mandates m WHERE m.org_id = %s AND m.id = %s
-     UNION ALL SELECT 'project', m.project_id FROM mandates m WHERE m.org_id = %s AND m.id = %s
-     UNION ALL SELECT 'org', org_id FROM mandates m WHERE m.org_id = %s AND m.id = %s)
-ORDER BY at DESC LIMIT 1
-"""
-
 
 def status(org: UUID, payment: UUID) -> str:
     """The state that a payment is in now."""
@@ -54,13 +45,6 @@ def payments(org: UUID, rows: list[Payment]) -> list[dict[str, Any]]:
 def payment(org: UUID, payment: UUID, **where: Any) -> dict[str, Any]:
     """One payment. Raises `NotFound`."""
     return payments(org, [pages.one(Payment, org, payment, "payment", **where)])[0]
-
-
-def revocation_receipt(org: UUID, mandate: UUID) -> str | None:
-    """The signed receipt of the revocation that ended this mandate."""
-    with db.tenant(org):
-        rows = db.select(_RECEIPT, [str(org), *[str(org), str(mandate)] * 4])
-    return rows[0]["receipt"] if rows else None
 
 
 def approval_of(org: UUID, payment: UUID) -> str | None:

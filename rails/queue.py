@@ -20,10 +20,18 @@ class Due:
     unsent: list[UUID] = field(default_factory=list)
     waiting: list[UUID] = field(default_factory=list)
     asked: list[UUID] = field(default_factory=list)
+    rolled_back: list[UUID] = field(default_factory=list)
     refunds: list[UUID] = field(default_factory=list)
 
 
-_PLACES = {"authorized": "unsent", "requires_approval": "waiting", "submitted": "asked", "uncertain": "asked"}
+_PLACES = {
+    "authorized": "unsent",
+    "requires_approval": "waiting",
+    "submitted": "asked",
+    "uncertain": "asked",
+    # Settled and due: it was stopped or its mandate revoked while it was on its way.
+    "settled": "rolled_back",
+}
 
 
 def claim(owner: str) -> dict[UUID, Due]:

@@ -157,6 +157,7 @@ class DeniedOut(Problem):
 
     payment = PaymentOut(required=False)
     revocation_receipt = serializers.CharField(required=False)
+    stop_receipt = serializers.CharField(required=False)
 
 
 def ask(body: Mapping[str, Any]) -> Ask:

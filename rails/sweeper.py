@@ -10,7 +10,7 @@ import structlog
 from celery import bootsteps
 
 from codespar.lib import db
-from rails import credits, dispatch, queue, webhooks
+from rails import credits, dispatch, queue, stops, webhooks
 
 log = structlog.get_logger(__name__)
 EVERY_SECONDS = 5.0
@@ -41,7 +41,7 @@ class Sweeper(bootsteps.StartStopStep):
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):
-            for job in (queue.free_the_dead, dispatch.run_once, webhooks.read_new, credits.confirm_due):
+            for job in (queue.free_the_dead, stops.record_flags, dispatch.run_once, webhooks.read_new, credits.confirm_due):
                 try:
                     job()
                 except Exception as error:

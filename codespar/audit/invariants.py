@@ -82,7 +82,15 @@ _CHECKS = {
         "mandate_usages_budget": "A mandate never spends more than its budget, held money included.",
         "mandate_usages_uses": "A mandate is never used more often than it says.",
     },
-    "revocations": {"revocations_scope": "A revocation is of a mandate, an agent, a project or the organisation."},
+    "stops": {
+        "stops_scope": "Only a known kind of scope is stopped.",
+        "stops_everybody": "Only the platform and a rail are stopped for everybody.",
+    },
+    "stop_lifts": {"stop_lifts_another_person": "Who stops does not lift: another person does."},
+    "revocations": {
+        "revocations_scope": "A revocation is of a mandate, an agent, a project, the organisation or the platform.",
+        "revocations_everybody": "Only the platform is revoked for everybody.",
+    },
     "policies": {"policies_scope": "A policy is of the organisation, a project or an agent."},
     "policy_versions": {"policy_versions_version": "Versions are counted from one."},
     "policy_activations": {"policy_activations_state": "A policy is active, in shadow or retired."},
@@ -158,6 +166,7 @@ _UNIQUE = {
         "agents_livemode": "A row can name an agent together with its mode.",
         "agents_project": "A row can name an agent together with its project.",
     },
+    "stops": {"stops_initiator": "A lift can name a stop together with who set it."},
     "members": {"members_email": "A person is a member of an organisation once."},
     "access_tokens": {"access_tokens_digest": "A token is one principal's."},
     "private_keys": {
@@ -207,6 +216,7 @@ _UNIQUE = {
 }
 
 _FOREIGN = {
+    "stop_lifts": {"stop_lifts_of": "What is lifted is a stop of the organisation, and names who set it."},
     "agents": {"agents_of_project": "An agent's project is the organisation's own, in the same mode."},
     "access_tokens": {
         "access_tokens_agent": "A token's agent is the organisation's own, in the token's mode.",
@@ -285,6 +295,7 @@ _TRIGGERS = {
         "payments_no_truncate": "The table is never emptied.",
         "payments_fixed": "Who, whom, how much and how is fixed when a payment is made, and no payment is deleted.",
     },
+    "deployment": {"deployment_named_once": "A deployment has its name, and its platform organisation, for ever."},
     "ledger_heads": {"ledger_heads_grow": "A chain grows by one entry at a time, and never shrinks."},
 }
 
@@ -295,6 +306,8 @@ APPEND_ONLY = [
     "provider_accounts",
     "counterparty_versions",
     "mandates",
+    "stops",
+    "stop_lifts",
     "revocations",
     "policies",
     "policy_versions",
@@ -331,6 +344,8 @@ TENANT = [
     "scope_states",
     "mandates",
     "mandate_usages",
+    "stops",
+    "stop_lifts",
     "revocations",
     "policies",
     "policy_versions",

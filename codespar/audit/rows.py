@@ -8,7 +8,7 @@ from codespar.audit.checks import Check
 NAMED = {
     "organisations": "org", "projects": "prj", "agents": "agt", "members": "mem", "access_tokens": "tok", "rail_accounts": "key",
     "accounts": "wal", "transfers": "tr", "holds": "hld", "credits": "crd", "counterparties": "ctp", "mandates": "mnd",
-    "revocations": "rev", "policies": "pol", "decisions": "dec", "payments": "pay", "approvals": "apr", "refunds": "ref",
+    "revocations": "rev", "stops": "stp", "policies": "pol", "decisions": "dec", "payments": "pay", "approvals": "apr", "refunds": "ref",
     "attempts": "att", "attempt_results": "evt",
 }  # fmt: skip
 _ONLY = {"accounts": "t.kind = 'wallet'"}
@@ -28,7 +28,8 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ("credit.confirmed credit.refused", "$.data.id", "credits"),
     ("counterparty.created counterparty.proposed", "$.data.id", "counterparties"),
     ("mandate.issued", "$.data.id", "mandates"),
-    ("mandate.revoked", "$.data.revocation", "revocations"),
+    ("mandate.revoked scope.revoked", "$.data.revocation", "revocations"),
+    ("scope.stopped", "$.data.stop", "stops"),
     ("policy.version_written", "$.data.id", "policies"),
     ("payment.authorized payment.denied payment.approval_requested payment.approved payment.rejected", "$.data.payment.id", "payments"),
     (
@@ -41,7 +42,7 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ("payments.submitted", "$.data.items[*].attempt", "attempts"),
     ("payments.resulted", "$.data.items[*].id", "attempt_results"),
     ("payments.resulted", '$.data.items[*] ? (@.to == "settled").transfer', "transfers"),
-    ("refund.requested", "$.data.refund.id", "refunds"),
+    ("refund.requested refund.initiated", "$.data.refund.id", "refunds"),
     ("refund.submitted", "$.data.refund.attempt", "attempts"),
     ("refund.resulted", "$.data.refund.event", "attempt_results"),
     ("refund.resulted", '$.data.refund ? (@.to == "settled").transfer', "transfers"),

@@ -24,6 +24,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Counterparties", "storefront", "mandates_counterparty_changelist"),
             ("Policies", "policy", "mandates_policy_changelist"),
             ("Decisions", "gavel", "mandates_decision_changelist"),
+            ("Stops", "front_hand", "mandates_stop_changelist"),
             ("Revocations", "block", "mandates_revocation_changelist"),
         ),
     ),

@@ -30,19 +30,21 @@ STATUSES = [
 MANDATE_STATE = """
 CASE
     WHEN EXISTS (SELECT FROM scope_states s
-                 WHERE s.org_id = mandates.org_id AND s.scope = 'mandate' AND s.scope_id = mandates.id AND s.epoch > 0)
+                 WHERE s.org_id = mandates.org_id AND s.livemode = mandates.livemode
+                     AND s.scope = 'mandate' AND s.scope_id = mandates.id AND s.epoch > 0)
         OR mandates.epochs <> (
             SELECT jsonb_build_object(
                 'platform', (SELECT epoch FROM platform_states WHERE scope = 'platform' AND name = 'platform'),
                 'org', coalesce(max(s.epoch) FILTER (WHERE s.scope = 'org' AND s.scope_id = mandates.org_id), 0),
                 'project', coalesce(max(s.epoch) FILTER (WHERE s.scope = 'project' AND s.scope_id = mandates.project_id), 0),
                 'agent', coalesce(max(s.epoch) FILTER (WHERE s.scope = 'agent' AND s.scope_id = mandates.agent_id), 0))
-            FROM scope_states s WHERE s.org_id = mandates.org_id) THEN 'revoked'
+            FROM scope_states s WHERE s.org_id = mandates.org_id AND s.livemode = mandates.livemode) THEN 'revoked'
     WHEN mandates.expires_at <= clock_timestamp() THEN 'expired'
     WHEN EXISTS (SELECT FROM agents a
                  WHERE a.org_id = mandates.org_id AND a.id = mandates.agent_id AND a.closed_at IS NOT NULL) THEN 'agent closed'
     WHEN EXISTS (SELECT FROM platform_states WHERE scope = 'platform' AND stopped)
-        OR EXISTS (SELECT FROM scope_states s WHERE s.org_id = mandates.org_id AND s.stopped AND (s.scope, s.scope_id) IN (
+        OR EXISTS (SELECT FROM scope_states s
+                   WHERE s.org_id = mandates.org_id AND s.livemode = mandates.livemode AND s.stopped AND (s.scope, s.scope_id) IN (
             ('org', mandates.org_id), ('project', mandates.project_id), ('agent', mandates.agent_id), ('mandate', mandates.id)
         )) THEN 'stopped'
     WHEN EXISTS (SELECT FROM mandate_usages u
@@ -52,6 +54,13 @@ CASE
 END
 """
 
+_STOPPED = """
+SELECT scope, name FROM platform_states WHERE stopped
+UNION ALL
+SELECT scope, CASE scope WHEN 'rail' THEN (SELECT rail FROM rail_accounts r WHERE r.org_id = t.org_id AND r.id = t.scope_id)
+              ELSE scope_id::text END
+FROM scope_states t WHERE org_id = %s AND livemode = %s AND stopped ORDER BY 1, 2
+"""
 _PREFIXES = {"org": "org", "project": "prj", "agent": "agt", "mandate": "mnd", "counterparty": "ctp"}
 
 
@@ -124,7 +133,7 @@ def read(org: UUID, *, mode: str | None = None) -> Overview:
         uncertain=counts.get("uncertain", 0) + refunds.get("uncertain", 0),
         balances=_balances(org, livemode),
         mandates=_mandates(org, livemode),
-        stops=_stops(org),
+        stops=_stops(org, livemode),
         head=_one("SELECT seq, encode(hash, 'hex') AS hash FROM ledger_heads WHERE org_id = %s", org),
         checkpoint=_one("SELECT size, made_at FROM ledger_checkpoints WHERE org_id = %s ORDER BY size DESC LIMIT 1", org),
     )
@@ -170,12 +179,8 @@ def _mandates(org: UUID, livemode: bool) -> dict[str, int]:
     return {"live": found.pop("live", 0), **dict(sorted(found.items()))}
 
 
-def _stops(org: UUID) -> list[Stop]:
-    rows = db.select(
-        "SELECT scope, name FROM platform_states WHERE stopped"
-        " UNION ALL SELECT scope, scope_id::text FROM scope_states WHERE org_id = %s AND stopped ORDER BY 1, 2",
-        [org],
-    )
+def _stops(org: UUID, livemode: bool) -> list[Stop]:
+    rows = db.select(_STOPPED, [org, livemode])
     return [
         Stop(r["scope"], f"{_PREFIXES[r['scope']]}_{r['name'].replace('-', '')}" if r["scope"] in _PREFIXES else r["name"]) for r in rows
     ]

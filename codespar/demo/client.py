@@ -20,6 +20,10 @@ class Api:
         """The body of a POST that must succeed."""
         return self._checked(self.send(path, body, key))
 
+    def delete(self, path: str, **query: str) -> dict[str, Any]:
+        """The body of a DELETE that must succeed."""
+        return self._checked(self._http.delete(path, params=query))
+
     def send(self, path: str, body: dict[str, Any] | None = None, key: str | None = None) -> httpx2.Response:
         """A POST, whatever comes of it, under `key` or a fresh one."""
         headers = {"Idempotency-Key": key or f"demo-{secrets.token_hex(12)}"}

@@ -14,7 +14,10 @@ SCOPES: dict[str, str] = {
     "mandates:read": "read mandates",
     "mandates:write": "issue a mandate, resume a paused one",
     "mandates:pause": "pause a mandate",
-    "mandates:revoke": "revoke a mandate for ever",
+    "mandates:revoke": "revoke for ever: a mandate, or all of an agent, a project, the organisation",
+    "stops:read": "read stops and revocations, with their receipts",
+    "stops:write": "stop an agent, a mandate, a counterparty, a project, a rail, the organisation",
+    "stops:lift": "lift a stop that somebody else set",
     "counterparties:read": "read counterparties",
     "counterparties:propose": "propose a counterparty",
     "counterparties:write": "create, change, confirm and retire counterparties",
@@ -62,6 +65,8 @@ ROLES: dict[str, frozenset[str]] = {
             "mandates:write",
             "mandates:pause",
             "mandates:revoke",
+            "stops:write",
+            "stops:lift",
             "tokens:write",
         }
     ),
@@ -72,6 +77,8 @@ ROLES: dict[str, frozenset[str]] = {
             "mandates:write",
             "mandates:pause",
             "mandates:revoke",
+            "stops:write",
+            "stops:lift",
             "wallets:write",
             "rails:write",
             "projects:write",
@@ -79,7 +86,7 @@ ROLES: dict[str, frozenset[str]] = {
             "tokens:write",
         }
     ),
-    "oncall": frozenset(_READ | {"payments:cancel", "mandates:pause", "mandates:revoke", "tokens:write"}),
+    "oncall": frozenset(_READ | {"payments:cancel", "mandates:pause", "mandates:revoke", "stops:write", "tokens:write"}),
     "auditor": frozenset(_READ | {"tokens:write"}),
 }
 MEMBER_ROLES = tuple(role for role in ROLES if role != AGENT)

@@ -78,7 +78,7 @@ def release() -> None:
     connection.close()
 
 
-def select(query: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
+def select(query: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """Rows of a read, as dicts. Inside `tenant(...)` unless the table is no tenant's."""
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)

@@ -64,6 +64,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "profile_cannot_express": (400, "The profile cannot express this constraint"),
     "unauthenticated": (401, "The access token is not valid"),
     "scope_missing": (403, "The token does not allow this"),
+    "platform_only": (403, "This reaches every organisation"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "not_acceptable": (406, "The answer is JSON"),

@@ -3,10 +3,21 @@
 CREATE TABLE deployment (
     one boolean PRIMARY KEY DEFAULT true,
     name text NOT NULL,
+    -- The organisation of those who run this deployment: its people stop rails and the platform. Named once.
+    platform_org uuid,
     CONSTRAINT deployment_one CHECK (one),
     CONSTRAINT deployment_name CHECK (name ~ '^[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?$')
 );
 GRANT SELECT ON deployment TO codespar_definer, codespar_agent, codespar_control, codespar_rail, codespar_auditor;
+
+CREATE FUNCTION platform_named() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.platform_org IS NOT NULL OR NEW.name <> OLD.name THEN
+        PERFORM refuse('deployment_named_once', 'a deployment has its name, and its platform organisation, for ever');
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER deployment_named_once BEFORE UPDATE ON deployment FOR EACH ROW EXECUTE FUNCTION platform_named();
 
 CREATE TABLE ledger_kinds (kind text PRIMARY KEY);
 GRANT SELECT ON ledger_kinds TO codespar_definer, codespar_auditor;

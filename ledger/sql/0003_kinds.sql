@@ -27,6 +27,9 @@ INSERT INTO ledger_kinds (kind) VALUES
     ('mandate.paused'),
     ('mandate.resumed'),
     ('mandate.revoked'),
+    ('scope.revoked'),
+    ('scope.stopped'),
+    ('scope.lifted'),
     ('policy.version_written'),
     ('policy.activated'),
     ('payment.authorized'),
@@ -39,5 +42,6 @@ INSERT INTO ledger_kinds (kind) VALUES
     ('payments.submitted'),
     ('payments.resulted'),
     ('refund.requested'),
+    ('refund.initiated'),
     ('refund.submitted'),
     ('refund.resulted');

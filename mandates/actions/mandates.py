@@ -1,4 +1,4 @@
-"""Mandates: issued, paused, resumed, revoked for ever."""
+"""Mandates: issued, paused, resumed. Their end is in `stops`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,9 @@ from django.conf import settings
 from codespar.identity import acting
 from codespar.identity.acting import conflict, not_found
 from codespar.identity.principals import Principal
-from codespar.lib import canonical, clock, ids, sdjwt
+from codespar.lib import canonical, clock, ids
 from codespar.vault import keys
-from ledger import records
 from mandates import credentials, terms
-
-REVOCATION_TYP = "codespar-revocation+jwt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,50 +63,11 @@ def resume(principal: Principal, *, mandate: UUID, now: datetime) -> None:
     _pause(principal, "mandate.resumed", mandate, now)
 
 
-def revoke(principal: Principal, *, mandate: UUID, project: UUID, reason: str, now: datetime) -> str:
-    """End it for ever. Returns the signed revocation receipt (ES256 JWS), made once and stored.
-
-    The next payment under it is refused, on every process: the epoch moves in the same transaction as the record.
-    """
-    revocation, wire = ids.wire("rev", ids.new()), ids.wire("mnd", mandate)
-    openings = records.Openings()
-    reason_commit = openings.add(reason)
-    receipt = _receipt(principal, revocation, wire, reason, now)
-    data = {
-        "id": wire,
-        "scope": "mandate",
-        "revocation": revocation,
-        "reason_commit": reason_commit,
-        "receipt_sha256": canonical.sha256(receipt.encode()).hex(),
-    }
-    project_wire = ids.wire("prj", project)
-    record = acting.draft(principal, kind="mandate.revoked", subject=wire, data=data, project=project_wire, openings=openings)
-    refusals = {"revocations_target": not_found("mandate"), "mandates_live": conflict("The mandate is revoked already.")}
-    acting.write(principal, "revoke", record, receipt, now=now, refusals=refusals)
-    return receipt
-
-
 def _pause(principal: Principal, kind: str, mandate: UUID, now: datetime) -> None:
     wire = ids.wire("mnd", mandate)
     record = acting.draft(principal, kind=kind, subject=wire, data={"id": wire})
     refusals = {"mandates_pausable": conflict("The mandate is unknown, revoked, or already in that state.")}
     acting.write(principal, "mandate_pause", record, now=now, refusals=refusals)
-
-
-def _receipt(principal: Principal, revocation: str, mandate: str, reason: str, now: datetime) -> str:
-    kid, private = keys.mandate_key(principal.org)
-    payload = {
-        "iss": f"{settings.CONFIG.deployment}/{principal.org_wire}",
-        "iat": int(now.timestamp()),
-        "jti": revocation,
-        "scope": "mandate",
-        "sub": mandate,
-        "initiator": principal.actor,
-        "at": clock.stamp(now),
-        "reason": reason,
-        "livemode": principal.livemode,
-    }
-    return sdjwt.sign(header={"alg": "ES256", "typ": REVOCATION_TYP, "kid": kid}, payload=payload, key=private)
 
 
 def _terms(principal: Principal, mandate: UUID, wanted: Wanted) -> terms.Terms:

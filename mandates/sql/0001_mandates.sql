@@ -35,31 +35,35 @@ CREATE TABLE counterparty_versions (
 CALL tenant_table('counterparty_versions', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 CALL append_only('counterparty_versions');
 
--- Revocation is an epoch that only grows; a stop is a flag. A scope without a row has epoch 0 and runs.
+-- Revocation is an epoch that only grows; a stop is a flag. A scope without a row has epoch 0 and runs. Each mode has its own.
 CREATE TABLE scope_states (
     org_id uuid NOT NULL REFERENCES organisations,
+    livemode boolean NOT NULL,
     scope text NOT NULL,
     scope_id uuid NOT NULL,
     epoch bigint NOT NULL DEFAULT 0,
     stopped boolean NOT NULL DEFAULT false,
-    CONSTRAINT scope_states_pkey PRIMARY KEY (org_id, scope, scope_id),
-    CONSTRAINT scope_states_scope CHECK (scope IN ('org', 'project', 'agent', 'mandate', 'counterparty', 'policy')),
+    CONSTRAINT scope_states_pkey PRIMARY KEY (org_id, scope, scope_id, livemode),
+    CONSTRAINT scope_states_scope CHECK (scope IN ('org', 'project', 'agent', 'mandate', 'counterparty', 'rail', 'policy')),
     CONSTRAINT scope_states_epoch CHECK (epoch >= 0)
 );
 CALL tenant_table('scope_states', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 
--- The same for what is no tenant's: the platform and each rail. `UPDATE platform_states SET stopped = true` stops by itself.
+-- The same for what is no tenant's: the platform and each rail, with the receipts that everybody who is refused is shown.
 CREATE TABLE platform_states (
     scope text NOT NULL,
     name text NOT NULL,
     epoch bigint NOT NULL DEFAULT 0,
     stopped boolean NOT NULL DEFAULT false,
+    stop_receipt text,
+    revocation_receipt text,
     CONSTRAINT platform_states_pkey PRIMARY KEY (scope, name),
     CONSTRAINT platform_states_scope CHECK (scope IN ('platform', 'rail')),
     CONSTRAINT platform_states_epoch CHECK (epoch >= 0)
 );
 INSERT INTO platform_states (scope, name) VALUES ('platform', 'platform'), ('rail', 'sandbox');
 GRANT SELECT ON platform_states TO codespar_definer, codespar_agent, codespar_control, codespar_rail, codespar_auditor;
+GRANT UPDATE ON platform_states TO codespar_definer;
 
 CREATE FUNCTION epoch_grows() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -144,23 +148,6 @@ BEGIN
 END $$;
 CREATE TRIGGER mandate_usages_caps BEFORE UPDATE ON mandate_usages FOR EACH ROW EXECUTE FUNCTION usage_caps_fixed();
 CALL kept('mandate_usages');
-
-CREATE TABLE revocations (
-    org_id uuid NOT NULL REFERENCES organisations,
-    id uuid NOT NULL,
-    scope text NOT NULL,
-    scope_id uuid NOT NULL,
-    initiator text NOT NULL,
-    reason_commit text NOT NULL,
-    receipt text NOT NULL,
-    at timestamptz NOT NULL,
-    entry_id uuid NOT NULL,
-    CONSTRAINT revocations_pkey PRIMARY KEY (org_id, id),
-    CONSTRAINT revocations_scope CHECK (scope IN ('mandate', 'agent', 'project', 'org'))
-);
-CREATE INDEX revocations_of ON revocations (org_id, scope, scope_id);
-CALL tenant_table('revocations', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
-CALL append_only('revocations');
 
 -- Policies are data. A version never changes; which one is active is itself an append-only row.
 CREATE TABLE policies (

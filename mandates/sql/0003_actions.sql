@@ -62,12 +62,14 @@ BEGIN
 END $$;
 CALL definer('counterparty_change(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
 
-CREATE FUNCTION scope_epoch(p_org uuid, p_scope text, p_id uuid) RETURNS bigint LANGUAGE sql STABLE AS
-$$ SELECT coalesce((SELECT epoch FROM scope_states WHERE org_id = p_org AND scope = p_scope AND scope_id = p_id), 0) $$;
+CREATE FUNCTION scope_epoch(p_org uuid, p_livemode boolean, p_scope text, p_id uuid) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT coalesce((SELECT epoch FROM scope_states WHERE org_id = p_org AND scope = p_scope AND scope_id = p_id AND livemode = p_livemode), 0)
+$$;
 
-CREATE FUNCTION epochs_now(p_org uuid, p_project uuid, p_agent uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
+CREATE FUNCTION epochs_now(p_org uuid, p_livemode boolean, p_project uuid, p_agent uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object('platform', (SELECT epoch FROM platform_states WHERE scope = 'platform' AND name = 'platform'),
-        'org', scope_epoch(p_org, 'org', p_org), 'project', scope_epoch(p_org, 'project', p_project), 'agent', scope_epoch(p_org, 'agent', p_agent))
+        'org', scope_epoch(p_org, p_livemode, 'org', p_org), 'project', scope_epoch(p_org, p_livemode, 'project', p_project),
+        'agent', scope_epoch(p_org, p_livemode, 'agent', p_agent))
 $$;
 
 CREATE FUNCTION mandate_issue(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb, p_credential text) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -90,7 +92,7 @@ BEGIN
     SELECT p_org, a.project_id, v_id, p.livemode, a.id, d->>'profile', d->>'currency', (d->>'max_amount')::bigint, (d->>'budget')::bigint,
         (d->>'max_uses')::integer, texts(d->'purposes'), unwire_all('ctp', d->'counterparties'), texts(d->'countries'), texts(d->'categories'),
         texts(d->'rails'), NULLIF(d->'time_windows', 'null'), (d->>'not_before')::timestamptz, (d->>'expires_at')::timestamptz,
-        p_credential, d->>'kid', epochs_now(p_org, a.project_id, a.id), unwire('ent', c->>'id')
+        p_credential, d->>'kid', epochs_now(p_org, a.livemode, a.project_id, a.id), unwire('ent', c->>'id')
     FROM agents a WHERE a.org_id = p_org AND a.id = unwire('agt', d->>'agent') AND a.livemode = p.livemode AND a.closed_at IS NULL
       AND wire('prj', a.project_id) = c->>'project';
     IF NOT FOUND THEN
@@ -114,46 +116,13 @@ BEGIN
     UPDATE mandate_usages u SET paused = (c->>'kind' = 'mandate.paused')
     WHERE u.org_id = p_org AND u.mandate_id = mandate AND u.paused <> (c->>'kind' = 'mandate.paused')
       AND EXISTS (SELECT FROM mandates m WHERE m.org_id = p_org AND m.id = mandate AND m.livemode = p.livemode)
-      AND scope_epoch(p_org, 'mandate', mandate) = 0;
+      AND scope_epoch(p_org, p.livemode, 'mandate', mandate) = 0;
     IF NOT FOUND THEN
         PERFORM refuse('mandates_pausable', 'the mandate is unknown, revoked, or already in that state');
     END IF;
     RETURN record_append(p_org, p_content, p_sig, c, p_openings);
 END $$;
 CALL definer('mandate_pause(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
-
--- Permanent, one row, whatever the scope: the epoch that every mandate below was signed under is over.
-CREATE FUNCTION revoke(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb, p_receipt text) RETURNS jsonb LANGUAGE plpgsql AS $$
-DECLARE
-    c jsonb;
-    p principal;
-    d jsonb;
-    target uuid;
-BEGIN
-    PERFORM enter(p_org);
-    c := record_open(p_org, p_content, '{mandate.revoked}');
-    p := caller(p_org, p_digest, 'mandates:revoke', c);
-    d := c->'data';
-    target := unwire('mnd', d->>'id');
-    IF d->>'scope' <> 'mandate' OR NOT EXISTS (SELECT FROM mandates WHERE org_id = p_org AND id = target AND livemode = p.livemode) THEN
-        PERFORM refuse('revocations_target', 'there is no such mandate');
-    END IF;
-    IF encode(sha256(convert_to(p_receipt, 'UTF8')), 'hex') IS DISTINCT FROM d->>'receipt_sha256'
-       OR coalesce(opened(p_openings, d->>'reason_commit'), '') = '' THEN
-        PERFORM refuse('record_shape', 'a revocation carries its receipt and a reason');
-    END IF;
-    -- With the head locked, whatever has a smaller seq was allowed before, and nothing after it is.
-    PERFORM head_lock(p_org);
-    INSERT INTO scope_states AS s (org_id, scope, scope_id, epoch) VALUES (p_org, 'mandate', target, 1)
-    ON CONFLICT (org_id, scope, scope_id) DO UPDATE SET epoch = 1 WHERE s.epoch = 0;
-    IF NOT FOUND THEN
-        PERFORM refuse('mandates_live', 'the mandate is already revoked');
-    END IF;
-    INSERT INTO revocations (org_id, id, scope, scope_id, initiator, reason_commit, receipt, at, entry_id)
-    VALUES (p_org, unwire('rev', d->>'revocation'), 'mandate', target, p.actor, d->>'reason_commit', p_receipt, (c->>'at')::timestamptz, unwire('ent', c->>'id'));
-    RETURN record_append(p_org, p_content, p_sig, c, p_openings);
-END $$;
-CALL definer('revoke(uuid,bytea,bytea,bytea,jsonb,text)', '{codespar_control}');
 
 -- A policy's first version makes the policy; every version is compiled when it is written.
 CREATE FUNCTION policy_write(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -211,8 +180,8 @@ BEGIN
     IF NOT EXISTS (SELECT FROM policies WHERE org_id = p_org AND id = unwire('pol', d->>'id') AND livemode = p.livemode) THEN
         PERFORM refuse('policies_known', 'there is no such policy');
     END IF;
-    INSERT INTO scope_states AS e (org_id, scope, scope_id, epoch) VALUES (p_org, 'policy', p_org, 1)
-    ON CONFLICT (org_id, scope, scope_id) DO UPDATE SET epoch = e.epoch + 1 RETURNING e.epoch INTO v_epoch;
+    INSERT INTO scope_states AS e (org_id, livemode, scope, scope_id, epoch) VALUES (p_org, p.livemode, 'policy', p_org, 1)
+    ON CONFLICT (org_id, scope, scope_id, livemode) DO UPDATE SET epoch = e.epoch + 1 RETURNING e.epoch INTO v_epoch;
     INSERT INTO policy_activations (org_id, policy_id, epoch, version, state, author, entry_id)
     VALUES (p_org, unwire('pol', d->>'id'), v_epoch, (d->>'version')::integer, d->>'state', p.actor, unwire('ent', c->>'id'));
     IF d->>'state' IN ('active', 'shadow') THEN

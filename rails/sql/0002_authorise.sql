@@ -5,18 +5,24 @@ CREATE FUNCTION stopped_scope(f payment_facts) RETURNS text LANGUAGE sql STABLE 
     SELECT scope FROM (
         SELECT scope, 0 AS rank FROM platform_states WHERE stopped AND (scope = 'platform' OR (scope = 'rail' AND name = f.rail))
         UNION ALL
-        SELECT scope, 1 FROM scope_states WHERE org_id = f.org AND stopped
-          AND (scope, scope_id) IN (('org', f.org), ('project', f.project), ('agent', f.agent), ('mandate', f.mandate), ('counterparty', f.counterparty))
+        SELECT scope, 1 FROM scope_states WHERE org_id = f.org AND livemode = f.livemode AND stopped
+          AND (scope, scope_id) IN (('org', f.org), ('project', f.project), ('agent', f.agent), ('mandate', f.mandate), ('counterparty', f.counterparty),
+            ('rail', (SELECT id FROM rail_accounts WHERE org_id = f.org AND rail = f.rail AND livemode = f.livemode)))
     ) s ORDER BY rank, scope LIMIT 1
+$$;
+
+-- Whether a mandate is revoked, itself or with what it stands under.
+CREATE FUNCTION mandate_revoked(m mandates) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT scope_epoch(m.org_id, m.livemode, 'mandate', m.id) > 0 OR epochs_now(m.org_id, m.livemode, m.project_id, m.agent_id) <> m.epochs
 $$;
 
 -- Everything that one statement can change behind a payment's back, read again once the head is ours.
 CREATE FUNCTION moved_since(f payment_facts, m mandates, p_policy_epoch bigint, p_version integer) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE
         WHEN stopped_scope(f) IS NOT NULL THEN 'stopped'
-        WHEN scope_epoch(f.org, 'mandate', m.id) > 0 OR epochs_now(f.org, f.project, f.agent) <> m.epochs THEN 'revoked'
+        WHEN mandate_revoked(m) THEN 'revoked'
         WHEN clock_timestamp() >= m.expires_at THEN 'expired'
-        WHEN scope_epoch(f.org, 'policy', f.org) <> p_policy_epoch THEN 'policy'
+        WHEN scope_epoch(f.org, f.livemode, 'policy', f.org) <> p_policy_epoch THEN 'policy'
         WHEN (SELECT version FROM counterparties WHERE org_id = f.org AND id = f.counterparty AND status <> 'retired') IS DISTINCT FROM p_version
             THEN 'counterparty'
         WHEN EXISTS (SELECT FROM agents WHERE org_id = f.org AND id = f.agent AND closed_at IS NOT NULL) THEN 'agent' END
@@ -73,7 +79,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM rail_accounts WHERE org_id = f.org AND rail = f.rail AND livemode = f.livemode) THEN
         RETURN 'rail';
     END IF;
-    v_policy_epoch := scope_epoch(f.org, 'policy', f.org);
+    v_policy_epoch := scope_epoch(f.org, f.livemode, 'policy', f.org);
     INSERT INTO counters (org_id, selector, currency, window_kind, window_start)
     SELECT f.org, c.selector, c.currency, c.window_kind, c.window_start FROM policy_counters(f, p_now AT TIME ZONE v_timezone) c
     ON CONFLICT DO NOTHING;
@@ -297,5 +303,5 @@ BEGIN
 END $$;
 CALL definer('payment_vote(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
 
-GRANT EXECUTE ON FUNCTION stopped_scope, moved_since, mandate_covers, payment_gate, facts_of, decision_add, hold_add, rail_key, payment_moves, payment_fixed
+GRANT EXECUTE ON FUNCTION stopped_scope, mandate_revoked, moved_since, mandate_covers, payment_gate, facts_of, decision_add, hold_add, rail_key, payment_moves, payment_fixed
     TO codespar_definer;

@@ -99,7 +99,7 @@ DECLARE
 BEGIN
     SELECT * INTO m FROM mandates WHERE org_id = p_org AND id = y.mandate_id;
     RETURN CASE WHEN stopped_scope(f) IS NOT NULL THEN 'stopped'
-                WHEN scope_epoch(p_org, 'mandate', m.id) > 0 OR epochs_now(p_org, f.project, f.agent) <> m.epochs THEN 'mandate_revoked'
+                WHEN mandate_revoked(m) THEN 'mandate_revoked'
                 WHEN clock_timestamp() >= m.expires_at THEN 'mandate_expired'
                 WHEN (SELECT paused FROM mandate_usages WHERE org_id = p_org AND mandate_id = m.id) THEN 'mandate_paused'
                 WHEN NOT EXISTS (SELECT FROM counterparties WHERE org_id = p_org AND id = y.counterparty_id AND status <> 'retired')
@@ -223,7 +223,9 @@ BEGIN
             provider_id = coalesce(provider_id, CASE WHEN i->>'to' = 'settled' THEN i->>'provider_id' END),
             captured = CASE WHEN i->>'to' = 'settled' THEN amount ELSE captured END,
             checks = checks + 1, lease_owner = NULL, lease_until = NULL,
-            due_at = CASE WHEN coalesce(i->>'to', status) IN ('submitted', 'uncertain') THEN next_check(checks) END,
+            due_at = CASE WHEN coalesce(i->>'to', status) IN ('submitted', 'uncertain') THEN next_check(checks)
+                          -- It was on its way when it was stopped or its mandate was revoked: the rollback is due (refund_initiate).
+                          WHEN i->>'to' = 'settled' AND send_block(p_org, y) IN ('stopped', 'mandate_revoked') THEN clock_timestamp() END,
             updated_at = clock_timestamp(), entry_id = v_entry
         WHERE org_id = p_org AND id = y.id;
     END LOOP;
@@ -325,11 +327,40 @@ BEGIN
     VALUES (p_org, unwire('ref', d->>'id'), y.id, v_amount, 'authorized',
             rail_key(p_org, y.livemode, y.project_id, p.actor, 'refund', c #>> '{data,idempotency,key}'), p.actor, clock_timestamp(), v_entry);
     UPDATE payments SET refunding = refunding + v_amount,
-        status = CASE WHEN refunded + refunding + v_amount = captured THEN 'reversing' ELSE status END, updated_at = clock_timestamp(), entry_id = v_entry
+        status = CASE WHEN refunded + refunding + v_amount = captured THEN 'reversing' ELSE status END,
+        due_at = CASE WHEN refunded + refunding + v_amount < captured THEN due_at END, updated_at = clock_timestamp(), entry_id = v_entry
     WHERE org_id = p_org AND id = y.id;
     RETURN record_append(p_org, p_content, p_sig, c, p_openings);
 END $$;
 CALL definer('refund_create(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
+
+-- The rollback of a payment that settled after it was stopped or its mandate was revoked: all that it moved and that nobody has asked back.
+CREATE FUNCTION refund_initiate(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    c jsonb;
+    d jsonb;
+    y payments;
+    v_entry uuid;
+BEGIN
+    PERFORM enter(p_org);
+    c := record_open(p_org, p_content, '{refund.initiated}');
+    PERFORM system_actor(c);
+    d := c #> '{data,refund}';
+    v_entry := unwire('ent', c->>'id');
+    SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', d->>'payment') FOR NO KEY UPDATE;
+    IF y.status IS DISTINCT FROM 'settled' OR y.due_at IS NULL OR y.livemode IS DISTINCT FROM (c->>'livemode')::boolean
+       OR (d->>'amount')::bigint IS DISTINCT FROM y.captured - y.refunded - y.refunding THEN
+        RETURN jsonb_build_object('moved', 'state');
+    END IF;
+    PERFORM head_lock(p_org);
+    INSERT INTO refunds (org_id, id, payment_id, amount, status, rail_key, requested_by, due_at, entry_id)
+    VALUES (p_org, unwire('ref', d->>'id'), y.id, (d->>'amount')::bigint, 'authorized',
+            rail_key(p_org, y.livemode, y.project_id, 'system', 'rollback', wire('pay', y.id)), c->>'actor', clock_timestamp(), v_entry);
+    UPDATE payments SET refunding = refunding + (d->>'amount')::bigint, status = 'reversing', due_at = NULL, lease_owner = NULL, lease_until = NULL,
+        updated_at = clock_timestamp(), entry_id = v_entry WHERE org_id = p_org AND id = y.id;
+    RETURN record_append(p_org, p_content, p_sig, c);
+END $$;
+CALL definer('refund_initiate(uuid,bytea,bytea)', '{codespar_rail}');
 
 CREATE FUNCTION refund_submit(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -395,7 +426,7 @@ BEGIN
         RETURN jsonb_build_object('moved', 'state');
     END IF;
     IF i->>'to' = 'settled' THEN
-        v_main := EXISTS (SELECT FROM scope_states WHERE org_id = p_org AND stopped
+        v_main := EXISTS (SELECT FROM scope_states WHERE org_id = p_org AND livemode = y.livemode AND stopped
                           AND (scope, scope_id) IN (('org', p_org), ('project', y.project_id), ('agent', y.agent_id)));
         INSERT INTO transfers (org_id, id, kind, debit_id, debit_kind, credit_id, credit_kind, livemode, currency, amount, mandate_id, payment_id, entry_id)
         VALUES (p_org, unwire('tr', i->>'transfer'), 'refund', account_of(p_org, 'clearing', y.livemode, y.currency, y.rail, v_entry), 'clearing',

@@ -39,7 +39,7 @@ BEGIN
                         'countries', m.countries, 'categories', m.categories, 'rails', m.rails, 'time_windows', m.time_windows,
                         'not_before', utc(m.not_before), 'expires_at', utc(m.expires_at), 'credential', m.credential, 'kid', m.kid,
                         'paused', u.paused, 'spent', u.spent, 'uses', u.uses,
-                        'revoked', scope_epoch(p_org, 'mandate', m.id) > 0 OR epochs_now(p_org, m.project_id, m.agent_id) <> m.epochs)
+                        'revoked', mandate_revoked(m))
                     FROM mandates m JOIN mandate_usages u ON u.org_id = m.org_id AND u.mandate_id = m.id
                     WHERE m.org_id = p_org AND m.id = f.mandate),
         'mandate_key', (SELECT k.public_jwk FROM private_keys k JOIN mandates m ON m.org_id = k.org_id AND m.kid = k.kid

@@ -86,6 +86,12 @@ def _resolve(captured: int, released: int, **changes: int) -> Case:
     return lambda c: c.resolve(c.held(), captured, released, **changes)
 
 
+def _platform_again(c: Cursor) -> None:
+    """Somebody else becomes the one whose people stop the platform."""
+    _do(c, "UPDATE deployment SET platform_org = coalesce(platform_org, %s)", c.scene.org)
+    _do(c, "UPDATE deployment SET platform_org = gen_random_uuid()")
+
+
 CASES: dict[str, list[Case]] = {
     "accounts_available": [
         account("available", "-1"),
@@ -163,7 +169,8 @@ CASES: dict[str, list[Case]] = {
         head(f"org_id = '{uuid4()}', seq = seq + 1"),
         lambda c: _do(c, "DELETE FROM ledger_heads WHERE org_id = %s", c.scene.org),
     ],
-    "deployment_name": [lambda c: _do(c, "UPDATE deployment SET name = 'Not a host'")],
+    "deployment_name": [lambda c: _do(c, "INSERT INTO deployment (name) VALUES ('Not a host')")],
+    "deployment_named_once": [lambda c: _do(c, "UPDATE deployment SET name = 'elsewhere.example'"), _platform_again],
     "deployment_one": [lambda c: _do(c, "INSERT INTO deployment (one, name) VALUES (false, 'second')")],
     "ledger_heads_sizes": [head("seq = seq + 1, hash = ''")],
     "ledger_openings_salt": [

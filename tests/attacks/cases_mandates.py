@@ -19,7 +19,7 @@ def usage(column: str, value: str) -> Case:
 
 
 def scope(**values: object) -> Case:
-    return lambda c: c.insert("scope_states", **{"scope": "mandate", "scope_id": uuid4()} | values)
+    return lambda c: c.insert("scope_states", **{"livemode": False, "scope": "mandate", "scope_id": uuid4()} | values)
 
 
 def rule(**values: object) -> Case:
@@ -47,6 +47,13 @@ def _platform(c: Cursor) -> None:
     c.run("UPDATE platform_states SET epoch = 4 WHERE scope = 'rail'")
 
 
+def _lift(c: Cursor) -> None:
+    """Whoever stopped lifts it."""
+    stop = c.run("SELECT id, initiator FROM stops WHERE org_id = %s LIMIT 1", c.scene.org)[0]
+    said = {"initiator": stop["initiator"], "lifted_by": stop["initiator"], "reason_commit": "x"}
+    c.insert("stop_lifts", stop_id=stop["id"], at="now", entry_id=uuid4(), **said)
+
+
 CASES: dict[str, list[Case]] = {
     "mandates_amounts": [mandate(max_amount=0), mandate(max_amount=-1), mandate(budget=0), mandate(max_uses=0)],
     "mandates_lists": [mandate(purposes=[]), mandate(counterparties=[]), mandate(rails=[])],
@@ -62,6 +69,10 @@ CASES: dict[str, list[Case]] = {
     "platform_states_epoch": [lambda c: _do(c, "INSERT INTO platform_states (scope, name, epoch) VALUES ('rail', 'x', -1)")],
     "platform_states_scope": [lambda c: _do(c, "INSERT INTO platform_states (scope, name) VALUES ('world', 'x')")],
     "revocations_scope": [copied("revocations", id=uuid4(), scope="world")],
+    "revocations_everybody": [copied("revocations", id=uuid4(), scope="platform"), copied("revocations", id=uuid4(), scope_id=None)],
+    "stops_scope": [copied("stops", id=uuid4(), scope="world")],
+    "stops_everybody": [copied("stops", id=uuid4(), scope="platform"), copied("stops", id=uuid4(), scope_id=None)],
+    "stop_lifts_another_person": [_lift],
     "counterparties_country": [change("counterparties", "country = 'Brazil'")],
     "counterparties_category": [change("counterparties", "category = 'Web Hosting'")],
     "counterparties_name": [change("counterparties", "name = ''")],

@@ -32,6 +32,7 @@ APPEND_ONLY = "tests/attacks/test_rules.py::test_rows_of_an_append_only_table_ne
 
 # What makes rows rows, or names of columns agree: covered by one test that reads the catalog.
 STRUCTURAL = {
+    "stops_initiator": "target of stop_lifts_of",
     "accounts_leg": "target of transfers_debit and transfers_credit",
     "accounts_holder": "target of holds_wallet and payments_wallet",
     "holds_amount_key": "target of hold_resolutions_hold",

@@ -12,7 +12,7 @@ from tests.support.world import World, raw_id
 
 # Tables that are no tenant's. Nobody but the functions' owner writes any of them.
 PLATFORM = {
-    "deployment": "one row: this deployment's name",
+    "deployment": "one row: this deployment's name, and who runs it",
     "ledger_kinds": "the closed list of kinds",
     "payment_transition_rules": "the state machine",
     "platform_states": "stops of the platform and of rails",
@@ -90,6 +90,7 @@ def test_every_column_that_names_a_tenants_row_is_a_reference(shared_world: Worl
         ("counter_selectors", "scope_id"): "an organisation, project or agent: copied from the policy",
         ("scope_states", "scope_id"): "any scope: checked by the function that stops or revokes",
         ("revocations", "scope_id"): "any scope: checked by the function that revokes",
+        ("stops", "scope_id"): "any scope: checked by the function that stops",
     }
     entries = {"entry_id", "created_entry_id"}  # known before the entry, which is written last
     known = tenants(shared_world)

@@ -60,6 +60,9 @@ def told(shared_world: World) -> World:
     assert world.settled(waiting[0])["status"] == "settled"
     owner.post(f"/v1/mandates/{world.new_mandate(budget=7000, max_uses=3)}/revoke", {"reason": "over"})
     owner.post(f"/v1/mandates/{world.new_mandate()}/pause")
+    owner.post("/v1/revocations", {"scope": "agent", "id": world.new_agent()[0], "reason": "over"})
+    world.lift(world.stop("agent", world.agent))
+    world.stop("counterparty", world.new_counterparty())
     world.new_mandate(
         profile="extended",
         purposes=["hosting", "energy"],
@@ -241,6 +244,17 @@ BOOKS = {
     "a raised budget": ("UPDATE mandates SET budget = 10 ^ 9 WHERE org_id = :org AND budget IS NOT NULL", "mandate"),
     "a longer life": ("UPDATE mandates SET expires_at = expires_at + interval '1 day' WHERE org_id = :org", "mandate"),
     "a revocation undone": ("UPDATE scope_states SET epoch = 0 WHERE org_id = :org AND scope = 'mandate'", "revocation"),
+    "a revocation of everything undone": ("UPDATE scope_states SET epoch = 0 WHERE org_id = :org AND scope = 'agent'", "revocation"),
+    "another receipt": ("UPDATE revocations SET receipt = receipt || 'x' WHERE org_id = :org", "revocation_row"),
+    "a stop undone": ("UPDATE scope_states SET stopped = false WHERE org_id = :org AND stopped", "stop_flag"),
+    "another stop": ("UPDATE stops SET initiator = 'mem_' || repeat('0', 32) WHERE org_id = :org", "stop_row"),
+    "a stop deleted": ("DELETE FROM stops WHERE org_id = :org", "row_missing"),
+    "a lift made up": (
+        "INSERT INTO stop_lifts (org_id, stop_id, initiator, lifted_by, reason_commit, at, entry_id) SELECT s.org_id, s.id, s.initiator, 'mem_x', 'x', now(), s.entry_id "
+        "FROM stops s WHERE s.org_id = :org AND NOT EXISTS (SELECT FROM stop_lifts l WHERE l.stop_id = s.id)",
+        "stop_lift",
+    ),
+    "a lift by another": ("UPDATE stop_lifts SET lifted_by = 'mem_' || repeat('0', 32) WHERE org_id = :org", "stop_lift"),
     "a revocation deleted": ("DELETE FROM revocations WHERE org_id = :org", "row_missing"),
     "a pause lifted": ("UPDATE mandate_usages SET paused = false WHERE org_id = :org AND paused", "mandate_paused"),
     "a smaller hold": ("UPDATE holds SET amount = amount - 1 WHERE org_id = :org", "hold"),

@@ -73,6 +73,7 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
             "evt",
             "web",
             "rev",
+            "stp",
             "key",
         ]
     }
@@ -171,8 +172,12 @@ def _authority(
     insert(cursor, "policy_activations", **base, policy_id=made["pol"], epoch=1, version=1, state="active", author=author)
     window = {"selector": f"org={org};test", "currency": "BRL", "window_kind": "day", "window_start": "2026-01-31"}
     insert(cursor, "counters", org_id=org, **window, amount=1050, uses=1)
-    revocation = {"scope": "mandate", "scope_id": ids.new(), "initiator": author, "reason_commit": "00" * 32, "receipt": "eyJ" + "B" * 200}
-    insert(cursor, "revocations", **base, id=made["rev"], **revocation, at="2026-01-31T12:00:00Z")
+    target = {"livemode": False, "scope": "mandate", "scope_id": made["mnd"], "target": ids.wire("mnd", made["mnd"])}
+    said = {"reason_commit": "00" * 32, "at": "2026-01-31T12:00:00Z"}
+    signed = {"initiator": author, "receipt": "eyJ" + "B" * 200} | said
+    insert(cursor, "revocations", **base, id=made["rev"], **target, **signed)
+    insert(cursor, "stops", **base, id=made["stp"], **target, **signed)
+    insert(cursor, "stop_lifts", **base, stop_id=made["stp"], initiator=author, lifted_by=ids.wire("mem", ids.new()), **said)
 
 
 def _payments(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UUID], project: UUID, agent: UUID, owner: UUID) -> None:

@@ -35,6 +35,7 @@ LISTS = {
     "pol": "mandates/policy",
     "dec": "mandates/decision",
     "rev": "mandates/revocation",
+    "stp": "mandates/stop",
     "pay": "rails/payment",
     "apr": "rails/approval",
     "ref": "rails/refund",
@@ -318,7 +319,7 @@ def test_a_mandates_state_says_whether_it_would_be_honoured(stack: StackInfo) ->
     changes = {
         "live": "SELECT 1",
         "paused": "UPDATE mandate_usages SET paused = true WHERE org_id = %(org)s",
-        "stopped": "INSERT INTO scope_states (org_id, scope, scope_id, stopped) VALUES (%(org)s, 'agent', %(agt)s, true)",
+        "stopped": "INSERT INTO scope_states (org_id, livemode, scope, scope_id, stopped) VALUES (%(org)s, false, 'agent', %(agt)s, true)",
         "expired": "UPDATE mandates SET expires_at = now() - interval '1 s' WHERE org_id = %(org)s",
         "revoked": "UPDATE scope_states SET epoch = 1 WHERE org_id = %(org)s",
     }

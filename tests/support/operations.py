@@ -27,6 +27,8 @@ PREFIXES = {
     "payment": "pay",
     "policy": "pol",
     "project": "prj",
+    "revocation": "rev",
+    "stop": "stp",
     "token": "tok",
     "wallet": "wal",
 }
@@ -43,6 +45,8 @@ class Operation:
     public: bool
     takes_body: bool
     lists: bool
+    # Query parameters that it cannot do without.
+    asked: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.service}:{self.id}"
@@ -57,7 +61,8 @@ class Operation:
         path = re.sub(r"{\w+}", id, self.path)
         headers = {"Idempotency-Key": key()} | options.pop("headers", {})
         sent = body if self.takes_body else None
-        return client.request(self.method, path, json=sent, headers=headers, **options)
+        query = dict.fromkeys(self.asked, "a test") | options.pop("params", {})
+        return client.request(self.method, path, json=sent, headers=headers, params=query, **options)
 
 
 def document(service: str) -> Json:
@@ -77,6 +82,7 @@ def operations(*services: str) -> list[Operation]:
             public="security" not in said,
             takes_body="requestBody" in said,
             lists=any(parameter["name"] == "limit" for parameter in said.get("parameters", [])),
+            asked=tuple(p["name"] for p in said.get("parameters", []) if p["in"] == "query" and p.get("required")),
         )
         for service in services or SERVICES
         for path, methods in document(service)["paths"].items()
@@ -126,6 +132,8 @@ class Furnished:
             return str(people.post("/v1/members", {"email": f"{key()}@x.example", "name": "M", "roles": ["oncall"]})["id"])
         if operation.id in ("tokens_revoke", "tokens_rotate"):
             return str(people.post("/v1/tokens", {"holder": self.ids["agent"], "name": "t", "expires_at": later(days=1)})["id"])
+        if operation.id == "stops_lift":
+            return str(world.stop("counterparty", self.ids["spare_counterparty"])["id"])
         return self.ids[operation.parameter or ""] if operation.parameter else ""
 
     def proposed(self) -> str:
@@ -158,6 +166,8 @@ class Furnished:
             "policies_write_version": rules,
             "projects_create": {"name": key()},
             "rail_accounts_create": account,
+            "revocations_create": {"scope": "agent", "id": self.ids["spare_agent"], "reason": "a test"},
+            "stops_create": {"scope": "counterparty", "id": self.ids["spare_counterparty"], "reason": "a test"},
             "tokens_create": {"holder": self.ids["agent"], "name": "t", "expires_at": later(days=1)},
             "tokens_rotate": {"overlap_seconds": 1},
             "wallets_create": {"agent": self.ids["agent"], "currency": "USD"},
@@ -184,7 +194,11 @@ def furnish(world: World) -> Furnished:
     people = world.people()
     member = next(m["id"] for m in people.get("/v1/members")["data"] if m["roles"] == ["auditor"])
     token = people.post("/v1/tokens", {"holder": member, "name": "spare", "expires_at": later(days=1)})["id"]
+    spare, _, _ = world.new_agent()
     ids = {
+        "spare_agent": spare,
+        "spare_counterparty": world.new_counterparty(),
+        "revocation": people.post("/v1/revocations", {"scope": "agent", "id": spare, "reason": "a test"})["id"],
         "agent": world.agent,
         "counterparty": world.counterparty,
         "entry": world.entries()[-1]["id"],
@@ -196,5 +210,6 @@ def furnish(world: World) -> Furnished:
         "token": token,
         "wallet": world.wallet,
     }
+    ids["stop"] = world.stop("counterparty", ids["spare_counterparty"])["id"]
     every = [*ids.values(), proposed, waiting["id"], denied["id"], refund["id"], world.org]
     return Furnished(world, ids, waiting["id"], every)

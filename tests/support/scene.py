@@ -134,7 +134,8 @@ class Cursor:
 
 
 def make(world: World) -> Scene:
-    """A payment that settled, one that was denied, one that waits for a person, a refund, and a second agent with its mandate."""
+    """A payment that settled, one that was denied, one that waits for a person, a refund, a second agent with
+    its mandate, a stop that was lifted and one that was not."""
     answer = world.pay(1000)
     assert world.settled(answer.json()["id"])["status"] == "settled", answer.text
     assert world.pay(10**9 + 1).status_code == 403
@@ -145,5 +146,7 @@ def make(world: World) -> Scene:
     mandate = world.new_mandate(agent=rival)
     spare = world.new_mandate(budget=5000, max_uses=5)
     world.people().post(f"/v1/mandates/{spare}/revoke", {"reason": "a scene needs one"})
+    world.lift(world.stop("mandate", spare))
+    world.stop("mandate", spare)
     paid = raw_id(answer.json()["id"])
     return Scene(world, forge.Forger(world), paid, raw_id(rival), raw_id(wallet), raw_id(mandate))

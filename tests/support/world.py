@@ -115,6 +115,14 @@ class World:
         made = self.people().post("/v1/mandates", {name: value for name, value in asked.items() if value is not None})
         return str(made["id"])
 
+    def stop(self, scope: str, id: str | None = None, role: str = "oncall", reason: str = "a test") -> dict[str, Any]:
+        """Stop something, as somebody of that role."""
+        return self.people(role).post("/v1/stops", {"scope": scope, "reason": reason} | ({"id": id} if id else {}))
+
+    def lift(self, stop: dict[str, Any], role: str = "operator") -> dict[str, Any]:
+        """End a stop, as somebody else."""
+        return self.people(role).delete(f"/v1/stops/{stop['id']}", reason="a test is over")
+
     def new_counterparty(self, **changes: Any) -> str:
         asked = {
             "name": f"Payee {secrets.token_hex(3)}",

@@ -129,16 +129,16 @@ WHERE y.org_id = @org AND NOT CASE
 
 -- check: refund
 SELECT e.seq, @ref(f.id), 'is not the refund that its record asked for.'
-FROM refunds f LEFT JOIN @entries e ON e.kind = 'refund.requested' AND e.c #>> '{data,refund,id}' = @ref(f.id)
+FROM refunds f LEFT JOIN @entries e ON e.kind IN ('refund.requested', 'refund.initiated') AND e.c #>> '{data,refund,id}' = @ref(f.id)
 WHERE f.org_id = @org AND NOT coalesce(e.c #> '{data,refund,amount}' = to_jsonb(f.amount)
     AND e.c #>> '{data,refund,payment}' = @pay(f.payment_id) AND e.c ->> 'actor' = f.requested_by, false)
 
 -- check: refund_state
 WITH said AS (
     SELECT DISTINCT ON (c #>> '{data,refund,id}') c #>> '{data,refund,id}' AS id, seq, kind, c #> '{data,refund}' AS r FROM @entries x
-    WHERE kind IN ('refund.requested', 'refund.submitted', 'refund.resulted') ORDER BY c #>> '{data,refund,id}', seq DESC
+    WHERE kind IN ('refund.requested', 'refund.initiated', 'refund.submitted', 'refund.resulted') ORDER BY c #>> '{data,refund,id}', seq DESC
 ), ends AS (
-    SELECT id, seq, CASE kind WHEN 'refund.requested' THEN 'authorized' WHEN 'refund.submitted' THEN 'submitted'
+    SELECT id, seq, CASE WHEN kind IN ('refund.requested', 'refund.initiated') THEN 'authorized' WHEN kind = 'refund.submitted' THEN 'submitted'
                     ELSE coalesce(r ->> 'to', r ->> 'from') END AS status, CASE kind WHEN 'refund.resulted' THEN r ->> 'code' END AS code
     FROM said)
 SELECT s.seq, @ref(f.id), format('is %s (%s); its last record makes it %s (%s).', f.status, coalesce(f.code, 'no code'),

@@ -41,14 +41,78 @@ WHERE m.org_id = @org AND NOT coalesce(
     (m.epochs ->> 'platform')::bigint <= (SELECT epoch FROM platform_states WHERE scope = 'platform' AND name = 'platform')
     AND (SELECT count(*) = 3 AND bool_and((m.epochs ->> n.scope)::bigint BETWEEN 0 AND coalesce(s.epoch, 0))
          FROM (VALUES ('org', m.org_id), ('project', m.project_id), ('agent', m.agent_id)) n (scope, id)
-         LEFT JOIN scope_states s ON s.org_id = m.org_id AND s.scope = n.scope AND s.scope_id = n.id), false) ORDER BY 1
+         LEFT JOIN scope_states s ON s.org_id = m.org_id AND s.livemode = m.livemode AND s.scope = n.scope AND s.scope_id = n.id), false) ORDER BY 1
 
 -- check: revocation
 -- A revocation is for ever, whatever happened to its rows.
-SELECT e.seq, e.c #>> '{data,id}', 'was revoked and is not any more.'
-FROM @entries e LEFT JOIN scope_states s ON s.org_id = @org AND s.scope = e.c #>> '{data,scope}' AND s.epoch > 0
-    AND @mnd(s.scope_id) = e.c #>> '{data,id}'
-WHERE e.kind = 'mandate.revoked' AND s.org_id IS NULL ORDER BY 1
+WITH said AS (
+    SELECT seq, c -> 'livemode' AS livemode, c #>> '{data,scope}' AS scope, c #>> '{data,target}' AS target FROM @entries x
+    WHERE kind IN ('mandate.revoked', 'scope.revoked') AND c #>> '{data,scope}' <> 'platform')
+SELECT max(e.seq), e.target, 'was revoked and is not any more.'
+FROM said e LEFT JOIN scope_states s ON s.org_id = @org AND to_jsonb(s.livemode) = e.livemode AND s.scope = e.scope
+    AND e.target = CASE s.scope WHEN 'mandate' THEN @mnd(s.scope_id) WHEN 'agent' THEN @agt(s.scope_id)
+                   WHEN 'project' THEN @prj(s.scope_id) ELSE 'org_' || replace(s.scope_id::text, '-', '') END
+GROUP BY e.livemode, e.scope, e.target HAVING coalesce(max(s.epoch), 0) < count(*) ORDER BY 1
+
+-- check: revocation_row
+SELECT e.seq, @rev(r.id), 'is not the revocation that is on record.'
+FROM revocations r JOIN @entries e ON e.id = r.entry_id
+WHERE r.org_id = @org AND NOT coalesce(e.kind IN ('mandate.revoked', 'scope.revoked') AND e.c #>> '{data,scope}' = r.scope
+    AND e.c #>> '{data,target}' = r.target AND e.c -> 'livemode' = to_jsonb(r.livemode) AND e.c ->> 'actor' = r.initiator
+    AND (e.c ->> 'at')::timestamptz = r.at AND e.c #>> '{data,reason_commit}' = r.reason_commit
+    AND e.c #>> '{data,receipt_sha256}' = encode(sha256(convert_to(r.receipt, 'UTF8')), 'hex'), false)
+
+-- check: hold_after_revocation
+-- After the record of a revocation no payment was held under a mandate that was signed before it.
+WITH revoked AS (
+    SELECT seq, c -> 'livemode' AS livemode, c #>> '{data,scope}' AS scope, c #>> '{data,target}' AS target FROM @entries x
+    WHERE kind IN ('mandate.revoked', 'scope.revoked'))
+SELECT h.seq, @pay(y.id), format('was held after the %s of its mandate was revoked.', r.scope)
+FROM @entries h JOIN payments y ON y.org_id = @org AND @pay(y.id) = h.c #>> '{data,payment,id}'
+JOIN mandates m ON m.org_id = @org AND m.id = y.mandate_id JOIN ledger_entries i ON i.org_id = @org AND i.id = m.entry_id
+JOIN revoked r ON r.seq < h.seq AND r.seq > i.seq AND r.livemode = to_jsonb(m.livemode)
+    AND CASE r.scope WHEN 'org' THEN true WHEN 'project' THEN r.target = @prj(m.project_id)
+        WHEN 'agent' THEN r.target = @agt(m.agent_id) WHEN 'mandate' THEN r.target = @mnd(m.id) ELSE true END
+WHERE h.kind IN ('payment.authorized', 'payment.approved') ORDER BY 1
+
+-- check: stop_row
+SELECT e.seq, @stp(s.id), 'is not the stop that is on record.'
+FROM stops s JOIN @entries e ON e.id = s.entry_id
+WHERE s.org_id = @org AND NOT coalesce(e.kind = 'scope.stopped' AND e.c #>> '{data,scope}' = s.scope AND e.c #>> '{data,target}' = s.target
+    AND e.c -> 'livemode' = to_jsonb(s.livemode) AND e.c ->> 'actor' = s.initiator AND (e.c ->> 'at')::timestamptz = s.at
+    AND e.c #>> '{data,reason_commit}' = s.reason_commit
+    AND e.c #>> '{data,receipt_sha256}' IS NOT DISTINCT FROM encode(sha256(convert_to(s.receipt, 'UTF8')), 'hex'), false)
+
+-- check: stop_lift
+-- Who lifted what: no stop ends without the word of another person.
+SELECT coalesce(e.seq, x.seq), coalesce(e.c #>> '{data,stop}', @stp(l.stop_id)), 'was not lifted as its record says.'
+FROM (SELECT * FROM @entries y WHERE kind = 'scope.lifted') e
+FULL JOIN (SELECT * FROM stop_lifts WHERE org_id = @org) l ON l.entry_id = e.id
+LEFT JOIN ledger_entries x ON x.org_id = @org AND x.id = l.entry_id
+WHERE NOT coalesce(e.c #>> '{data,stop}' = @stp(l.stop_id) AND e.c ->> 'actor' = l.lifted_by AND (e.c ->> 'at')::timestamptz = l.at
+    AND e.c #>> '{data,reason_commit}' = l.reason_commit AND l.lifted_by <> l.initiator, false) ORDER BY 1
+
+-- check: stop_flag
+SELECT e.seq, @stp(s.id), format('stopped the %s %s, nobody lifted it, and it is not stopped.', s.scope, s.target)
+FROM stops s JOIN ledger_entries e ON e.org_id = s.org_id AND e.id = s.entry_id
+WHERE s.org_id = @org AND NOT EXISTS (SELECT FROM @entries l WHERE l.kind = 'scope.lifted' AND l.c #>> '{data,stop}' = @stp(s.id))
+    AND NOT EXISTS (SELECT FROM scope_states t WHERE t.org_id = @org AND t.livemode = s.livemode AND t.scope = s.scope
+                    AND t.scope_id = s.scope_id AND t.stopped)
+    AND NOT EXISTS (SELECT FROM platform_states t WHERE s.scope_id IS NULL AND t.scope = s.scope AND t.name = s.target AND t.stopped) ORDER BY 1
+
+-- check: hold_after_stop
+-- Between the record of a stop and the record that lifts it, nothing was held under it.
+WITH stopped AS (
+    SELECT s.seq, l.seq AS lifted, s.c -> 'livemode' AS livemode, s.c #>> '{data,scope}' AS scope, s.c #>> '{data,target}' AS target
+    FROM @entries s LEFT JOIN @entries l ON l.kind = 'scope.lifted' AND l.c #>> '{data,stop}' = s.c #>> '{data,stop}'
+    WHERE s.kind = 'scope.stopped')
+SELECT h.seq, @pay(y.id), format('was held while the %s %s was stopped.', s.scope, s.target)
+FROM @entries h JOIN payments y ON y.org_id = @org AND @pay(y.id) = h.c #>> '{data,payment,id}'
+JOIN stopped s ON s.seq < h.seq AND coalesce(h.seq < s.lifted, true) AND s.livemode = h.c -> 'livemode'
+    AND CASE s.scope WHEN 'org' THEN true WHEN 'project' THEN s.target = @prj(y.project_id) WHEN 'agent' THEN s.target = @agt(y.agent_id)
+        WHEN 'mandate' THEN s.target = @mnd(y.mandate_id) WHEN 'counterparty' THEN s.target = @ctp(y.counterparty_id)
+        WHEN 'rail' THEN s.target = y.rail ELSE true END
+WHERE h.kind IN ('payment.authorized', 'payment.approved') ORDER BY 1
 
 -- check: mandate_paused
 WITH last AS (SELECT DISTINCT ON (c #>> '{data,id}') c #>> '{data,id}' AS id, seq, kind FROM @entries x
@@ -92,9 +156,9 @@ WHERE NOT coalesce(m.effect = r ->> 'effect' AND m.window_kind IS NOT DISTINCT F
     AND to_jsonb(m.currencies) IS NOT DISTINCT FROM w -> 'currencies' AND m.time_windows IS NOT DISTINCT FROM w -> 'time', false)
 
 -- check: policy_activation
--- The epochs are the order of the records: the last one is in force.
+-- The epochs of a mode are the order of its records: the last one is in force.
 SELECT coalesce(e.seq, x.seq), coalesce(e.c #>> '{data,id}', @pol(a.policy_id)), 'is not active as its records say.'
-FROM (SELECT *, row_number() OVER (ORDER BY seq) AS epoch FROM @entries y WHERE kind = 'policy.activated') e
+FROM (SELECT *, row_number() OVER (PARTITION BY c -> 'livemode' ORDER BY seq) AS epoch FROM @entries y WHERE kind = 'policy.activated') e
 FULL JOIN (SELECT * FROM policy_activations WHERE org_id = @org) a ON a.entry_id = e.id
 LEFT JOIN ledger_entries x ON x.org_id = @org AND x.id = a.entry_id
 WHERE NOT coalesce(e.c #>> '{data,id}' = @pol(a.policy_id) AND a.epoch = e.epoch AND e.c ->> 'actor' = a.author
