@@ -1,4 +1,4 @@
-"""The story that `make demo` plays: six payments, each showing one wall or one way home."""
+"""The story that `make demo` plays: payments that each show one wall or one way home, and a stop."""
 
 import json
 import secrets
@@ -89,6 +89,18 @@ def provider_time_out(agent: Api, demo: Demo) -> str:
     return f"{body['id']}: booked by the provider, which went silent; {waited}{body['status']} by asking, never sent twice"
 
 
+def stopped_and_lifted(agent: Api, demo: Demo) -> str:
+    """The engineer on call stops the agent; nobody but somebody else lets it pay again."""
+    oncall, operator = (Api(demo["console_url"], demo["tokens"][role]) for role in ("oncall", "operator"))
+    stop = oncall.post("/v1/stops", {"scope": "agent", "id": demo["agent"], "reason": "the demo's alarm bell"})
+    body = _expect(agent.send("/v1/payments", _payment(demo, 25_00)), 403)
+    if body["code"] != "stopped" or body["stop_receipt"] != stop["receipt"]:
+        raise RuntimeError(f"expected the receipt of {stop['id']}, got {body}")
+    operator.delete(f"/v1/stops/{stop['id']}", reason="the demo goes on")
+    after = _expect(agent.send("/v1/payments", _payment(demo, 26_00)), 201)
+    return f"{stop['id']} stopped it: 403 {body['code']} with the signed receipt; lifted by somebody else, {after['id']} {after['status']}"
+
+
 SCENES: tuple[tuple[str, Callable[[Api, Demo], str]], ...] = (
     ("A payment that settles", settles),
     ("A payment that the policy refuses", refused_by_policy),
@@ -96,6 +108,7 @@ SCENES: tuple[tuple[str, Callable[[Api, Demo], str]], ...] = (
     ("A counterparty that lies about its account", lying_counterparty),
     ("The same request twice", replay),
     ("A provider that goes silent", provider_time_out),
+    ("An agent that is stopped, and let go again", stopped_and_lifted),
 )
 
 
