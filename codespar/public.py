@@ -49,7 +49,7 @@ class Status(Public):
 
     @extend_schema(operation_id="status", responses={200: _STATUS, 503: _STATUS})
     def get(self, request: Request) -> Response:
-        checks = {"database": _database(), "queue": _queue()}
+        checks = {"database": _database(), "queue": _queue(), "ledger": _ledger()}
         well = all(state == "ok" for state in checks.values())
         body = {"status": "ok" if well else "degraded", "version": __version__, "contracts": _contracts(), "checks": checks}
         return Response(body, status=200 if checks["database"] == "ok" else 503)
@@ -124,6 +124,17 @@ def _database() -> str:
         connection.close()
         return "down"
     return "ok"
+
+
+def _ledger() -> str:
+    """`rewound` while nothing is written because the database was set back to an older copy."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM ledger_rewinds WHERE entry_id IS NULL)")
+            return "rewound" if cursor.fetchone()[0] else "ok"
+    except (DatabaseError, InterfaceError):
+        connection.close()
+        return "down"
 
 
 def _queue() -> str:

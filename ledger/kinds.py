@@ -39,6 +39,7 @@ def _kind(data: str, parts: str = "", must: str = "") -> Kind:
 
 
 KINDS: dict[str, Kind] = {
+    "ledger.reanchored": _kind("generation sealed size root reason_commit"),
     "organisation.created": _kind("organisation member keys tokens"),
     "project.created": _kind("id name"),
     "agent.created": _kind("id name public_jwk thumbprint"),

@@ -46,6 +46,7 @@ class Checkpoint(TenantModel):
     root = models.BinaryField()
     frontier = ArrayField(models.TextField())
     note = models.TextField()
+    generation = models.IntegerField()
     made_at = models.DateTimeField()
 
     class Meta(TenantModel.Meta):

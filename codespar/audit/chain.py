@@ -27,7 +27,7 @@ from ledger import merkle, records
 from ledger.kinds import KINDS, PARTS
 from ledger.merkle import Frontier
 
-VERIFIED, TAMPERED, UNTRUSTED, UNAVAILABLE = "verified", "tampered", "untrusted", "unavailable"
+VERIFIED, REANCHORED, TAMPERED, UNTRUSTED, UNAVAILABLE = "verified", "reanchored", "tampered", "untrusted", "unavailable"
 FIRST_KIND = "organisation.created"
 OLDEST_AFTER = timedelta(seconds=180)
 # A record can be up to 120 s behind the newest one before it (both clocks 60 s off), so what its `after` needs stays that much longer.
@@ -82,7 +82,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`status` is verified, tampered, untrusted or unavailable; `root` is hex; problems in the order in which they were found."""
+    """`status` is verified, reanchored, tampered, untrusted or unavailable; `root` is hex; problems in the order they were found in."""
 
     status: str
     count: int
@@ -117,11 +117,13 @@ def verify(rows: Iterable[Row], *, trust: Trust, head: Head | None = None) -> Re
 
 
 def status(codes: Iterable[str], *, pinned: bool) -> str:
-    """The verdict: a key that nobody vouches for is not evidence of tampering, everything else is."""
+    """The verdict: a key that nobody vouches for is not evidence of tampering, nor is a loss that an entry confirms; everything else is."""
     rest = set(codes)
-    if rest - {"unknown_key"}:
+    if rest - {"unknown_key", "rewound"}:
         return TAMPERED
-    return VERIFIED if pinned and not rest else UNTRUSTED
+    if not pinned or "unknown_key" in rest:
+        return UNTRUSTED
+    return REANCHORED if rest else VERIFIED
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:

@@ -2,6 +2,9 @@
 
     <folder>/<org wire id>/<size, 20 digits>.note      C2SP tlog-checkpoint as a signed note, origin <deployment>/org/<org wire id>
 
+After the database was set back to an older copy, and an entry has confirmed that, the chain grows another way than its checkpoints tell.
+Each setback begins a generation, whose log has another name and another folder: both end with `/r<n>`.
+
 A chain that was cut, or written anew from some entry on, contradicts the checkpoints that were made before: its tree of that size has
 another root, or there is no tree of that size any more. Sources: c2sp.org/tlog-checkpoint, c2sp.org/signed-note.
 """
@@ -9,7 +12,7 @@ another root, or there is no tree of that size any more. Sources: c2sp.org/tlog-
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -24,6 +27,7 @@ from ledger.merkle import Frontier
 from ledger.records import Signer
 
 _NAME = re.compile(r"(\d{20})\.note\Z")
+_GENERATION = re.compile(r"r([1-9]\d{0,5})\Z")
 
 
 class CheckpointConflict(CodesparError):
@@ -40,31 +44,32 @@ class Found:
     note: str | None
     root: bytes | None = None
     frontier: tuple[str, ...] | None = None
+    generation: int = 0
 
 
-def origin(*, deployment: str, org: UUID) -> str:
+def origin(*, deployment: str, org: UUID, generation: int = 0) -> str:
     """The name of an organisation's log, and of the key that signs its checkpoints."""
-    return f"{deployment}/org/{ids.wire('org', org)}"
+    return "/".join([deployment, "org", ids.wire("org", org), *_suffix(generation)])
 
 
-def make(*, deployment: str, org: UUID, tree: Frontier, signer: Signer, public_key: Ed25519PublicKey) -> str:
+def make(*, deployment: str, org: UUID, tree: Frontier, signer: Signer, public_key: Ed25519PublicKey, generation: int = 0) -> str:
     """The signed checkpoint of `tree`. Raises `NoteInvalid` when the signer's key is not `public_key`."""
-    name = origin(deployment=deployment, org=org)
+    name = origin(deployment=deployment, org=org, generation=generation)
     text = notes.checkpoint_text(origin=name, size=tree.size, root=tree.root())
     return notes.sign_by(text=text, name=name, public_key=public_key, sign=signer.sign)
 
 
-def path(*, folder: Path, org: UUID, size: int) -> Path:
+def path(*, folder: Path, org: UUID, size: int, generation: int = 0) -> Path:
     """Where the checkpoint of this size is kept."""
-    return folder / ids.wire("org", org) / f"{size:020}.note"
+    return _home(folder, org, generation) / f"{size:020}.note"
 
 
-def write(*, folder: Path, org: UUID, size: int, note: str) -> bool:
+def write(*, folder: Path, org: UUID, size: int, note: str, generation: int = 0) -> bool:
     """Keep a checkpoint for ever. Returns False when it was there; raises `CheckpointConflict` when another one was, `OSError`.
 
     A crash leaves the whole file or none; what was returned survives a loss of power.
     """
-    target = path(folder=folder, org=org, size=size)
+    target = path(folder=folder, org=org, size=size, generation=generation)
     _make_folder(target.parent)
     if target.exists():
         if target.read_text(encoding="utf-8") != note:
@@ -85,44 +90,53 @@ def write(*, folder: Path, org: UUID, size: int, note: str) -> bool:
     return True
 
 
-def sizes(*, folder: Path, org: UUID) -> list[int]:
-    """The sizes of the checkpoints in the folder, ascending. Raises `OSError` when the folder is there and cannot be read."""
-    try:
-        names = os.listdir(folder / ids.wire("org", org))
-    except FileNotFoundError:
-        return []
-    return sorted(int(match[1]) for match in map(_NAME.match, names) if match)
+def sizes(*, folder: Path, org: UUID, generation: int = 0) -> list[int]:
+    """The sizes of a generation's checkpoints in the folder, ascending. Raises `OSError` when it is there and cannot be read."""
+    return sorted(int(match[1]) for match in map(_NAME.match, _names(_home(folder, org, generation))) if match)
+
+
+def generation(*, folder: Path, org: UUID) -> int:
+    """The last generation that the folder has checkpoints of. Raises `OSError`."""
+    return max((int(match[1]) for match in map(_GENERATION.match, _names(_home(folder, org, 0))) if match), default=0)
 
 
 def organisations(folder: Path) -> set[UUID]:
     """Whose checkpoints the folder has. Raises `OSError`."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return set()
-    return {found for name in names if (found := _org(name))}
+    return {found for name in _names(folder) if (found := _org(name))}
 
 
-def read(*, folder: Path, org: UUID, sizes: Iterable[int]) -> Iterator[Found]:
+def read(*, folder: Path, org: UUID, sizes: Iterable[int], generation: int = 0) -> Iterator[Found]:
     """The checkpoints of these sizes, as they are now."""
     for size in sizes:
         try:
-            yield Found(size, path(folder=folder, org=org, size=size).read_bytes()[: notes.LONGEST + 1].decode("utf-8"))
+            data = path(folder=folder, org=org, size=size, generation=generation).read_bytes()
+            yield Found(size, data[: notes.LONGEST + 1].decode("utf-8"), generation=generation)
         except (OSError, UnicodeDecodeError):
-            yield Found(size, None)
+            yield Found(size, None, generation=generation)
+
+
+def listed(*, folder: Path, org: UUID) -> list[tuple[int, int]]:
+    """(size, generation) of every checkpoint in the folder, ascending. Raises `OSError`."""
+    latest = generation(folder=folder, org=org)
+    return sorted((size, of) for of in range(latest + 1) for size in sizes(folder=folder, org=org, generation=of))
 
 
 class Watch:
-    """Compares checkpoints, ascending by size, with a tree that grows. `count` and `largest` tell how far the evidence goes."""
+    """Compares checkpoints, ascending by size, with a tree that grows. `count` and `largest` tell how far the evidence goes.
 
-    def __init__(self, found: Iterable[Found], *, trust: Trust, where: str) -> None:
+    `ends` says after which size a setback ended a generation, as an entry of the chain confirms it: larger checkpoints of that generation
+    tell of entries that are gone, and of nothing else.
+    """
+
+    def __init__(self, found: Iterable[Found], *, trust: Trust, where: str, ends: Mapping[int, int] | None = None) -> None:
         self.problems = Problems()
         self.count = 0
         self.largest = 0
         self._found = iter(found)
         self._next = next(self._found, None)
-        self._origin = origin(deployment=trust.deployment, org=trust.org)
+        self._trust = trust
         self._where = where
+        self._ends = ends or {}
 
     def grow(self, tree: Frontier, keys: Collection[Ed25519PublicKey]) -> None:
         """Check the checkpoints of this size, if there are any. Call it after each entry."""
@@ -133,6 +147,8 @@ class Watch:
         """The chain ends here. A checkpoint of more entries says that its tail was deleted."""
         while self._next is not None:
             found = self._take(self._next)
+            if self._gone(found):
+                continue
             detail = f"A checkpoint {self._where} has {found.size} entries; the chain has {size}. Its tail was deleted."
             self.problems.add(size + 1, "tail_deleted", detail)
 
@@ -141,7 +157,19 @@ class Watch:
         self._next = next(self._found, None)
         return found
 
+    def _gone(self, found: Found) -> bool:
+        """Whether a confirmed setback took what this checkpoint covers; said once."""
+        end = self._ends.get(found.generation)
+        if end is None or found.size <= end:
+            return False
+        if "rewound" not in self.problems.codes:
+            said = f"Entries after {end} that had been sealed are lost: the database was set back to an older copy. An entry confirms it."
+            self.problems.add(end + 1, "rewound", said)
+        return True
+
     def _check(self, found: Found, tree: Frontier, keys: Collection[Ed25519PublicKey]) -> None:
+        if self._gone(found):
+            return
         what = f"The checkpoint of {found.size} entries {self._where}"
         if found.note is None:
             self.problems.add(found.size, "checkpoint_form", f"{what} cannot be read.")
@@ -151,11 +179,11 @@ class Watch:
         except notes.NoteInvalid as error:
             self.problems.add(found.size, "checkpoint_form", f"{what} is damaged: {error.detail}")
             return
-        if (said.origin, said.size) != (self._origin, found.size):
+        if (said.origin, said.size) != (self._origin(found), found.size):
             self.problems.add(found.size, "checkpoint_form", f"{what} is another log's, or of another size.")
         elif not self._is(found, said.root, tree):
             self.problems.add(found.size, "checkpoint_root", f"{what} has another root: what it covers was changed later.")
-        elif not any(self._signed(found.note, key) for key in keys):
+        elif not any(self._signed(found, found.note, key) for key in keys):
             self.problems.add(found.size, "checkpoint_signature", f"{what} is not signed by the organisation's ledger key.")
 
     def _is(self, found: Found, root: bytes, tree: Frontier) -> bool:
@@ -163,12 +191,30 @@ class Watch:
             return False
         return tree.size == found.size and tree.root() == root
 
-    def _signed(self, note: str, key: Ed25519PublicKey) -> bool:
+    def _origin(self, found: Found) -> str:
+        return origin(deployment=self._trust.deployment, org=self._trust.org, generation=found.generation)
+
+    def _signed(self, found: Found, note: str, key: Ed25519PublicKey) -> bool:
         try:
-            notes.verify(note=note, name=self._origin, public_key=key)
+            notes.verify(note=note, name=self._origin(found), public_key=key)
         except notes.NoteInvalid:
             return False
         return True
+
+
+def _suffix(generation: int) -> list[str]:
+    return [f"r{generation}"] if generation else []
+
+
+def _home(folder: Path, org: UUID, generation: int) -> Path:
+    return folder.joinpath(ids.wire("org", org), *_suffix(generation))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def _org(name: str) -> UUID | None:

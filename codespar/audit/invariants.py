@@ -138,6 +138,7 @@ _CHECKS = {
         "webhook_messages_status": "A notice is received, verified or refused.",
         "webhook_messages_size": "A notice has at most 64 KiB.",
     },
+    "ledger_rewinds": {"ledger_rewinds_behind": "A chain was set back when it ends before what was sealed of it."},
     "deployment": {
         "deployment_one": "A database belongs to one deployment.",
         "deployment_name": "A deployment is named like a host.",
@@ -370,7 +371,7 @@ TENANT = [
 
 
 # Rows that change, and whose removal would forget a revocation, a stop, a use, a balance or a head.
-KEPT = ["accounts", "ledger_heads", "mandate_usages", "platform_states", "scope_states"]
+KEPT = ["accounts", "ledger_heads", "ledger_rewinds", "mandate_usages", "platform_states", "scope_states"]
 
 
 def _rules() -> dict[tuple[str, str], Rule]:

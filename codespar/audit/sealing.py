@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.conf import settings
 from django.db import connection
 
-from codespar.audit import chain, checkpoints
+from codespar.audit import chain, checkpoints, rewinding
 from codespar.lib import db, ids
 from codespar.lib.errors import CodesparError, Unavailable
 from codespar.vault import keys
@@ -19,8 +19,8 @@ from ledger.merkle import Frontier
 
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 2000
-# The newest size whose file this process has seen, so that looking for lost files costs no query.
-_kept: dict[UUID, int] = {}
+# The newest file that this process has seen, so that looking for lost files costs no query.
+_kept: dict[UUID, Path] = {}
 
 
 class NotSealed(CodesparError):
@@ -32,23 +32,26 @@ class NotSealed(CodesparError):
 def seal_due() -> int:
     """Seal every chain that grew since its last checkpoint, and write files that are missing. Returns how many checkpoints were made.
 
-    One organisation's trouble is logged and does not stop the others. A crash between the row and the file leaves a row whose file
-    the next run writes.
+    Nothing is sealed while a chain is behind its checkpoints. One organisation's trouble is logged and does not stop the others. A crash
+    between the row and the file leaves a row whose file the next run writes.
     """
-    made = 0
-    for org, _, _ in db.rows("chains_to_seal"):
-        made += _guarded(seal, org)
-    for (org,) in db.rows("org_ids"):
+    made, chains = 0, db.rows("chain_sizes")
+    if rewinding.notice([(org, sealed, generation) for org, _, sealed, generation in chains]):
+        return 0
+    for org, size, sealed, generation in chains:
+        if size > sealed:
+            made += _guarded(seal, org, generation)
+    for org, _, _, _ in chains:
         _guarded(restore, org)
     return made
 
 
-def seal(org: UUID) -> bool:
+def seal(org: UUID, generation: int = 0) -> bool:
     """Seal one chain as it is now. Returns False when another sealer was first, or nothing is new. Raises `NotSealed`, `OSError`."""
     signer = keys.ledger_signer(org)
     key = _public_key(org, signer.kid)
     # Listed first. A row is written before its file: a file of more entries than the rows tell of a database that was set back.
-    outside = max(checkpoints.sizes(folder=_folder(), org=org), default=0)
+    outside = max(checkpoints.sizes(folder=_folder(), org=org, generation=generation), default=0)
     with db.tenant(org):
         last = _last(org, key)
         if last.size < outside:
@@ -56,60 +59,60 @@ def seal(org: UUID) -> bool:
         tree = last.extend(_new_hashes(org, last.size))
     if tree.size == last.size:
         return False
-    note = checkpoints.make(deployment=settings.CONFIG.deployment, org=org, tree=tree, signer=signer, public_key=key)
-    if not db.call("checkpoint_add", org, tree.size, tree.root(), tree.to_list(), note):
+    note = checkpoints.make(deployment=settings.CONFIG.deployment, org=org, tree=tree, signer=signer, public_key=key, generation=generation)
+    if not db.call("checkpoint_add", org, tree.size, tree.root(), tree.to_list(), note, generation):
         return False
-    _write(org, tree.size, note)
+    _write(org, tree.size, note, generation)
     return True
 
 
 def restore(org: UUID) -> bool:
     """Write the files of checkpoints that are in the database only. Returns whether there were any."""
-    folder = _folder()
     known = _kept.get(org)
-    if known is not None and checkpoints.path(folder=folder, org=org, size=known).exists():
+    if known is not None and known.exists():
         return False
-    there = set(checkpoints.sizes(folder=folder, org=org))
-    query = "SELECT size FROM ledger_checkpoints WHERE org_id = %s ORDER BY size"
+    query = "SELECT size, generation FROM ledger_checkpoints WHERE org_id = %s ORDER BY size"
     with db.tenant(org):
         rows = db.select(query, [str(org)])
-        missing = [row["size"] for row in rows if row["size"] not in there]
-    for size in missing:
+    paths = {row["size"]: checkpoints.path(folder=_folder(), org=org, **row) for row in rows}
+    missing = [row for row in rows if not paths[row["size"]].exists()]
+    for row in missing:
         with db.tenant(org):
-            note = db.select("SELECT note FROM ledger_checkpoints WHERE org_id = %s AND size = %s", [str(org), size])[0]["note"]
-        _write(org, size, note)
+            note = db.select("SELECT note FROM ledger_checkpoints WHERE org_id = %s AND size = %s", [str(org), row["size"]])[0]["note"]
+        _write(org, row["size"], note, row["generation"])
     if rows:
-        _kept[org] = rows[-1]["size"]
+        _kept[org] = paths[rows[-1]["size"]]
     return bool(missing)
 
 
-def _guarded(action: Any, org: UUID) -> bool:
+def _guarded(action: Any, org: UUID, *more: Any) -> bool:
     try:
-        return bool(action(org))
+        return bool(action(org, *more))
     except Exception as error:
         # Whatever one organisation's rows or files hold: the others are sealed.
         _log.error("not sealed", org=ids.wire("org", org), code=getattr(error, "code", type(error).__name__), reason=str(error))
         return False
 
 
-def _write(org: UUID, size: int, note: str) -> None:
-    checkpoints.write(folder=_folder(), org=org, size=size, note=note)
-    _kept[org] = max(size, _kept.get(org, 0))
+def _write(org: UUID, size: int, note: str, generation: int) -> None:
+    checkpoints.write(folder=_folder(), org=org, size=size, note=note, generation=generation)
+    _kept[org] = checkpoints.path(folder=_folder(), org=org, size=size, generation=generation)
 
 
 def _last(org: UUID, key: Ed25519PublicKey) -> Frontier:
     """The tree of the last checkpoint. Raises `NotSealed` unless it is the one that was signed, and the one that is kept outside."""
-    query = "SELECT size, frontier, note FROM ledger_checkpoints WHERE org_id = %s ORDER BY size DESC LIMIT 1"
+    query = "SELECT size, frontier, note, generation FROM ledger_checkpoints WHERE org_id = %s ORDER BY size DESC LIMIT 1"
     rows = db.select(query, [str(org)])
     if not rows:
         return Frontier()
-    name = checkpoints.origin(deployment=settings.CONFIG.deployment, org=org)
+    generation = rows[0]["generation"]
+    name = checkpoints.origin(deployment=settings.CONFIG.deployment, org=org, generation=generation)
     try:
         tree = Frontier.from_list(rows[0]["frontier"], size=rows[0]["size"])
         said = notes.parse_checkpoint(notes.verify(note=rows[0]["note"], name=name, public_key=key))
     except (ValueError, notes.NoteInvalid) as error:
         raise NotSealed("The last checkpoint in the database is damaged. Verify the chain.") from error
-    outside = checkpoints.path(folder=_folder(), org=org, size=tree.size)
+    outside = checkpoints.path(folder=_folder(), org=org, size=tree.size, generation=generation)
     if said != notes.Checkpoint(name, tree.size, tree.root()) or (outside.exists() and outside.read_text("utf-8") != rows[0]["note"]):
         raise NotSealed("The last checkpoint in the database is not the one that was made. Verify the chain.")
     return tree

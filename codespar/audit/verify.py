@@ -21,7 +21,13 @@ _SECONDS = 900
 SEALED_WITHIN = timedelta(minutes=2)
 _ENTRIES = "SELECT org_id, seq, id, kind, kid, at, prev, hash, content, sig, leaf FROM ledger_entries WHERE org_id = %s ORDER BY seq, id"
 _LATE = "SELECT FROM ledger_entries WHERE org_id = %s AND seq = 1 AND at < clock_timestamp() - %s"
-_CHECKPOINTS = "SELECT size, note, root, frontier FROM ledger_checkpoints WHERE org_id = %s ORDER BY size"
+_CHECKPOINTS = "SELECT size, note, root, frontier, generation FROM ledger_checkpoints WHERE org_id = %s ORDER BY size"
+
+
+_REANCHORED = """
+SELECT (d ->> 'generation')::integer AS generation, (d ->> 'sealed')::bigint AS sealed
+FROM (SELECT convert_from(content, 'UTF8')::jsonb -> 'data' AS d FROM ledger_entries WHERE org_id = %s AND kind = 'ledger.reanchored') e
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +89,12 @@ def verify_org(org: UUID, *, pins: Mapping[UUID, str], checkpoint_dir: Path, tic
     """
     trust = chain.Trust(org, settings.CONFIG.deployment, pins.get(org))
     # Listed before the snapshot: a checkpoint that is made meanwhile may be larger than what the snapshot sees.
-    sizes = checkpoints.sizes(folder=checkpoint_dir, org=org)
-    outside = checkpoints.Watch(checkpoints.read(folder=checkpoint_dir, org=org, sizes=sizes), trust=trust, where="outside the database")
+    listed = checkpoints.listed(folder=checkpoint_dir, org=org)
+    files = (next(checkpoints.read(folder=checkpoint_dir, org=org, sizes=[size], generation=of)) for size, of in listed)
     with _snapshot(org):
-        inside = checkpoints.Watch(_checkpoints(org), trust=trust, where="in the database")
+        ends = _ends(org, {of for _, of in listed})
+        outside = checkpoints.Watch(files, trust=trust, where="outside the database", ends=ends)
+        inside = checkpoints.Watch(_checkpoints(org), trust=trust, where="in the database", ends=ends)
         result = _walk(org, trust, (outside, inside), tick)
         problems = sorted((*result.problems, *outside.problems.found, *inside.problems.found), key=lambda problem: problem.seq or 0)
         codes = {problem.code for problem in problems}
@@ -134,8 +142,15 @@ def _row(values: tuple[Any, ...]) -> chain.Row:
 
 def _checkpoints(org: UUID) -> Iterator[checkpoints.Found]:
     for rows in _rows(_CHECKPOINTS, org):
-        for size, note, root, frontier in rows:
-            yield checkpoints.Found(size, note, bytes(root), tuple(frontier))
+        for size, note, root, frontier, generation in rows:
+            yield checkpoints.Found(size, note, bytes(root), tuple(frontier), generation)
+
+
+def _ends(org: UUID, generations: set[int]) -> dict[int, int]:
+    """After which size each generation ended: where the database was first set back after it. The walk proves the entries that say so."""
+    said = [(row["generation"], row["sealed"]) for row in db.select(_REANCHORED, [str(org)])]
+    ends = {of: [sealed for later, sealed in said if later > of] for of in generations | {0} | {later for later, _ in said}}
+    return {of: min(after) for of, after in ends.items() if after}
 
 
 def _rows(query: str, org: UUID) -> Iterator[list[tuple[Any, ...]]]:

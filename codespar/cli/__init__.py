@@ -17,6 +17,7 @@ app.command()(stops.stop)
 app.command("revoke-all")(stops.revoke_all)
 app.command()(stops.lift)
 app.command()(stops.platform)
+app.command()(stops.reanchor)
 org_app.command("create")(identity.org_create)
 member_app.command("login")(identity.member_login)
 

@@ -13,7 +13,7 @@ from codespar.cli import running
 if TYPE_CHECKING:
     from codespar.audit.verify import Report
 
-VERIFIED, TAMPERED = 0, 1
+VERIFIED, TAMPERED, REANCHORED = 0, 1, 3
 
 
 def verify(
@@ -23,7 +23,7 @@ def verify(
     checkpoints: Annotated[Path | None, typer.Option(help="Where checkpoints are kept outside the database.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:
-    """Verify chains, checkpoints and books. Exit status: 0 verified, 1 tampered, 2 untrusted, unavailable or misused."""
+    """Verify chains, checkpoints and books. Exit status: 0 verified, 1 tampered, 2 untrusted, unavailable or misused, 3 set back once."""
     with running.django_for("auditor") as config:
         # Only now: these modules need the settings.
         from codespar.audit import verify as verification
@@ -47,7 +47,7 @@ def verify(
     else:
         for report in reports:
             _print_report(report)
-    raise typer.Exit({"verified": VERIFIED, "tampered": TAMPERED}.get(status, running.NO_ANSWER))
+    raise typer.Exit({"verified": VERIFIED, "tampered": TAMPERED, "reanchored": REANCHORED}.get(status, running.NO_ANSWER))
 
 
 def invariants() -> None:
@@ -96,7 +96,7 @@ def _pins(listed: list[str], file: Path | None) -> dict[uuid.UUID, str]:
 
 
 def _worst(statuses: list[str]) -> str:
-    return next(status for status in ("tampered", "unavailable", "untrusted", "verified") if status in statuses)
+    return next(status for status in ("tampered", "unavailable", "untrusted", "reanchored", "verified") if status in statuses)
 
 
 def _print_report(report: "Report") -> None:

@@ -82,6 +82,22 @@ def platform(org: Annotated[str, typer.Argument(help="The organisation of those 
     running.out.print(f"The people of {org} stop rails and the platform, with live tokens.")
 
 
+def reanchor(
+    org: Annotated[str, typer.Argument(help="Whose chain was set back (org_…).")],
+    reason: _Reason = "",
+    token_file: _Token = None,
+) -> None:
+    """Confirm that the database was set back to an older copy. What is lost stays lost, and on record; everything else goes on."""
+    with running.django_for("control"):
+        from codespar.audit import rewinding
+        from codespar.lib import clock
+
+        caller = _caller(token_file)
+        rewinding.reanchor(caller, org=running.org(org), reason=_given(reason), now=clock.now())
+        waiting = len(rewinding.open_rewinds())
+    running.out.print(f"{org} goes on from here." + (f" {waiting} chains still wait to be confirmed." if waiting else ""))
+
+
 def _caller(token_file: Path | None) -> "Principal":
     from codespar.identity import principals
     from codespar.lib import ids

@@ -9,7 +9,7 @@ from django.conf import settings
 from codespar.identity import tokens
 from codespar.identity.principals import Principal, ScopeMissing
 from codespar.lib import db
-from codespar.lib.errors import Conflict, Invalid, NotFound
+from codespar.lib.errors import Conflict, Invalid, NotFound, Unavailable
 from codespar.vault import keys
 from ledger import records
 
@@ -17,6 +17,9 @@ from ledger import records
 COMMON: db.Refusals = {
     "access_tokens_valid": tokens.Unauthenticated,
     "access_tokens_scope": ScopeMissing,
+    "ledger_rewound": lambda detail: Unavailable(
+        "The database was set back to an older copy. Nothing is written until those who run it have confirmed that.", code="rewound"
+    ),
     "record_after": lambda detail: Conflict("The ledger moved on while this was being written. Nothing was done; try again."),
     "record_time": lambda detail: Conflict("This machine's clock is away from the database's. Nothing was done."),
 }

@@ -79,6 +79,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal": (500, "Something broke here"),
     "contention": (503, "Too much moved at once"),
     "unavailable": (503, "Not available right now"),
+    "rewound": (503, "The database was set back to an older copy"),
     "vault_refused": (503, "The key store did not open"),
     **{code: (403, title) for code, title in DENIALS.items()},
 }

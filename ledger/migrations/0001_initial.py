@@ -20,6 +20,7 @@ class Migration(migrations.Migration):
                 ('root', models.BinaryField()),
                 ('frontier', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), size=None)),
                 ('note', models.TextField()),
+                ('generation', models.IntegerField()),
                 ('made_at', models.DateTimeField()),
             ],
             options={

@@ -66,6 +66,22 @@ END $$;
 CREATE TRIGGER ledger_heads_grow BEFORE UPDATE OR DELETE ON ledger_heads FOR EACH ROW EXECUTE FUNCTION ledger_head_grows();
 CALL kept('ledger_heads');
 
+-- A database that was set back to an older copy: chains that end before what a checkpoint outside of it has seen. Until somebody has
+-- confirmed each of them, nothing is written to any chain, and so nothing happens. No tenant's table: one chain set back stops all.
+CREATE TABLE ledger_rewinds (
+    org_id uuid NOT NULL,
+    generation integer NOT NULL,
+    sealed bigint NOT NULL,
+    size bigint NOT NULL,
+    noticed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    entry_id uuid,
+    CONSTRAINT ledger_rewinds_pkey PRIMARY KEY (org_id, generation),
+    CONSTRAINT ledger_rewinds_behind CHECK (sealed < size AND generation >= 1)
+);
+GRANT SELECT ON ledger_rewinds TO codespar_definer, codespar_scanner, codespar_agent, codespar_control, codespar_rail, codespar_auditor;
+GRANT INSERT, UPDATE ON ledger_rewinds TO codespar_definer;
+CALL kept('ledger_rewinds');
+
 -- Values that a record only commits to: erasable, one row a commitment.
 CREATE TABLE ledger_openings (
     org_id uuid NOT NULL,
@@ -91,6 +107,8 @@ CREATE TABLE ledger_checkpoints (
     root bytea NOT NULL,
     frontier text[] NOT NULL,
     note text NOT NULL,
+    -- Each time a chain was set back its log is named anew: 0 at first.
+    generation integer NOT NULL,
     made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT ledger_checkpoints_pkey PRIMARY KEY (org_id, size),
     CONSTRAINT ledger_checkpoints_size CHECK (size >= 1)
@@ -151,6 +169,9 @@ DECLARE
     digest bytea;
     o jsonb;
 BEGIN
+    IF c->>'kind' <> 'ledger.reanchored' AND EXISTS (SELECT FROM ledger_rewinds WHERE entry_id IS NULL) THEN
+        PERFORM refuse('ledger_rewound', 'the database was set back to an older copy: nothing is written until that is confirmed');
+    END IF;
     -- `after` ties the signature to a moment of this chain: the head, or what was the head less than 60 s ago.
     IF (after_seq = h.seq AND after_hash = h.hash) IS NOT TRUE AND NOT EXISTS (
         SELECT FROM ledger_entries successor
@@ -190,33 +211,70 @@ CREATE FUNCTION head_read(p_org uuid) RETURNS jsonb LANGUAGE plpgsql AS
 $$ BEGIN PERFORM enter(p_org); RETURN ledger_head(p_org); END $$;
 CALL definer('head_read(uuid)', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 
-CREATE FUNCTION checkpoint_add(p_org uuid, p_size bigint, p_root bytea, p_frontier text[], p_note text)
+CREATE FUNCTION checkpoint_add(p_org uuid, p_size bigint, p_root bytea, p_frontier text[], p_note text, p_generation integer)
 RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM enter(p_org);
-    INSERT INTO ledger_checkpoints (org_id, size, root, frontier, note)
-    SELECT p_org, p_size, p_root, p_frontier, p_note
+    INSERT INTO ledger_checkpoints (org_id, size, root, frontier, note, generation)
+    SELECT p_org, p_size, p_root, p_frontier, p_note, p_generation
     WHERE p_size <= (SELECT seq FROM ledger_heads WHERE org_id = p_org)
       AND p_size > coalesce((SELECT max(size) FROM ledger_checkpoints WHERE org_id = p_org), 0)
+      AND p_generation = ledger_generation(p_org) AND NOT EXISTS (SELECT FROM ledger_rewinds WHERE org_id = p_org AND entry_id IS NULL)
     ON CONFLICT DO NOTHING;
     RETURN FOUND;
 END $$;
-CALL definer('checkpoint_add(uuid,bigint,bytea,text[],text)', '{codespar_rail}');
+CALL definer('checkpoint_add(uuid,bigint,bytea,text[],text,integer)', '{codespar_rail}');
 
--- Chains that grew past their last checkpoint: ids and sizes only.
-CREATE FUNCTION chains_to_seal() RETURNS TABLE (org uuid, size bigint, sealed bigint) LANGUAGE sql STABLE AS $$
-    SELECT h.org_id, h.seq, coalesce((SELECT max(c.size) FROM ledger_checkpoints c WHERE c.org_id = h.org_id), 0)
+-- The generation of a chain: it begins with an entry that confirms a setback.
+CREATE FUNCTION ledger_generation(p_org uuid) RETURNS integer LANGUAGE sql STABLE AS
+$$ SELECT coalesce(max(generation), 0) FROM ledger_rewinds WHERE org_id = p_org AND entry_id IS NOT NULL $$;
+
+-- How far each chain goes, how far its last checkpoint, and how often it was set back: ids and numbers only.
+CREATE FUNCTION chain_sizes() RETURNS TABLE (org uuid, size bigint, sealed bigint, generation integer) LANGUAGE sql STABLE AS $$
+    SELECT h.org_id, h.seq, coalesce((SELECT max(c.size) FROM ledger_checkpoints c WHERE c.org_id = h.org_id), 0),
+           (SELECT coalesce(max(r.generation), 0) FROM ledger_rewinds r WHERE r.org_id = h.org_id AND r.entry_id IS NOT NULL)
     FROM ledger_heads h
-    WHERE h.seq > coalesce((SELECT max(c.size) FROM ledger_checkpoints c WHERE c.org_id = h.org_id), 0)
 $$;
+CALL definer('chain_sizes()', '{codespar_rail}', 'codespar_scanner');
+
+-- A checkpoint outside covers p_size entries of a generation. Its row was written before its file: where there is none as far as that, the
+-- database was set back. True when it was; the first time it is written down.
+CREATE FUNCTION ledger_rewound(p_org uuid, p_generation integer, p_size bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_sealed bigint;
+    v_generation integer;
+BEGIN
+    PERFORM enter(p_org);
+    SELECT coalesce(max(size), 0) INTO v_sealed FROM ledger_checkpoints WHERE org_id = p_org;
+    v_generation := ledger_generation(p_org);
+    IF (p_generation, p_size) <= (v_generation, v_sealed) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO ledger_rewinds (org_id, generation, sealed, size)
+    VALUES (p_org, greatest(p_generation, v_generation) + 1, v_sealed, greatest(p_size, v_sealed + 1)) ON CONFLICT DO NOTHING;
+    RETURN true;
+END $$;
+CALL definer('ledger_rewound(uuid,integer,bigint)', '{codespar_rail}');
+
 CREATE POLICY scanner ON ledger_heads FOR SELECT TO codespar_scanner USING (true);
 CREATE POLICY scanner ON ledger_checkpoints FOR SELECT TO codespar_scanner USING (true);
 GRANT SELECT ON ledger_heads TO codespar_scanner;
 GRANT SELECT (org_id, size) ON ledger_checkpoints TO codespar_scanner;
-CALL definer('chains_to_seal()', '{codespar_rail}', 'codespar_scanner');
+CALL definer('chain_sizes()', '{codespar_rail}', 'codespar_scanner');
+
+-- A checkpoint outside covers `p_size` entries, and the database has no checkpoint that large: it was set back.
+CREATE FUNCTION ledger_rewound(p_org uuid, p_size bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM enter(p_org);
+    INSERT INTO ledger_rewinds (org_id, size, head)
+    SELECT p_org, p_size, coalesce((SELECT max(size) FROM ledger_checkpoints WHERE org_id = p_org), 0)
+    ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END $$;
+CALL definer('ledger_rewound(uuid,bigint)', '{codespar_rail}');
 
 CREATE FUNCTION org_ids() RETURNS SETOF uuid LANGUAGE sql STABLE AS $$ SELECT org_id FROM ledger_heads ORDER BY org_id $$;
 CALL definer('org_ids()', '{codespar_rail,codespar_auditor,codespar_owner}', 'codespar_scanner');
 
-GRANT EXECUTE ON FUNCTION ledger_genesis, record_open, record_part, head_lock, record_append, ledger_head, opened, ledger_head_grows
+GRANT EXECUTE ON FUNCTION ledger_genesis, record_open, record_part, head_lock, record_append, ledger_head, opened, ledger_head_grows, ledger_generation, platform_named
     TO codespar_definer;

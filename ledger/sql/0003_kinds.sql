@@ -1,6 +1,7 @@
 -- The kinds of ledger/kinds.py. A test compares the two.
 
 INSERT INTO ledger_kinds (kind) VALUES
+    ('ledger.reanchored'),
     ('organisation.created'),
     ('project.created'),
     ('agent.created'),

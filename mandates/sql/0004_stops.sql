@@ -276,6 +276,41 @@ END $$;
 GRANT UPDATE (platform_org) ON deployment TO codespar_definer;
 CALL definer('platform_name(uuid)', '{codespar_owner}');
 
+-- The platform's people confirm, one chain at a time, that the database was set back: an entry says what was lost, and everything goes on.
+CREATE FUNCTION ledger_reanchor(p_org uuid, p_content bytea, p_sig bytea, p_openings jsonb, p_platform uuid, p_digest bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    c jsonb;
+    p principal;
+    r ledger_rewinds;
+BEGIN
+    PERFORM enter(p_platform);
+    p := principal_of(p_platform, p_digest);
+    IF p.token_id IS NULL THEN
+        PERFORM refuse('access_tokens_valid', 'the token is unknown, expired or revoked');
+    ELSIF NOT 'stops:lift' = ANY (p.scopes) THEN
+        PERFORM refuse('access_tokens_scope', 'the token lacks the scope stops:lift');
+    END IF;
+    PERFORM scope_target(p_platform, p.livemode, 'platform', 'platform');
+    PERFORM enter(p_org);
+    c := record_open(p_org, p_content, '{ledger.reanchored}');
+    PERFORM system_actor(c);
+    IF c->>'on_behalf_of' IS DISTINCT FROM p.actor THEN
+        PERFORM refuse('record_actor', 'the record names somebody else than the token''s holder');
+    END IF;
+    PERFORM head_lock(p_org);
+    SELECT * INTO r FROM ledger_rewinds WHERE org_id = p_org AND entry_id IS NULL ORDER BY generation LIMIT 1 FOR UPDATE;
+    IF r.org_id IS NULL THEN
+        PERFORM refuse('ledger_rewinds_open', 'this chain was not set back, or that is confirmed already');
+    ELSIF (c #> '{data,generation}', c #> '{data,sealed}', c #> '{data,size}')
+          IS DISTINCT FROM (to_jsonb(r.generation), to_jsonb(r.sealed), to_jsonb(r.size))
+          OR coalesce(opened(p_openings, c #>> '{data,reason_commit}'), '') = '' THEN
+        PERFORM refuse('record_shape', 'a confirmation says what was lost, and why');
+    END IF;
+    UPDATE ledger_rewinds SET entry_id = unwire('ent', c->>'id') WHERE org_id = p_org AND generation = r.generation;
+    RETURN record_append(p_org, p_content, p_sig, c, p_openings);
+END $$;
+CALL definer('ledger_reanchor(uuid,bytea,bytea,jsonb,uuid,bytea)', '{codespar_control}');
+
 -- One line of psql, for the owner or a superuser, with every process of ours dead: CALL codespar.stop('platform'). A rail without an
 -- organisation is everybody's; an organisation is stopped in both modes. When it returns, no hold is made under it any more.
 CREATE PROCEDURE stop(p_scope text, p_target text DEFAULT 'platform', p_org text DEFAULT NULL) LANGUAGE plpgsql AS $$

@@ -179,5 +179,9 @@ CASES: dict[str, list[Case]] = {
     "ledger_openings_commit": [
         lambda c: c.insert("ledger_openings", commit=os.urandom(32), entry_id=uuid4(), salt=os.urandom(32), value=b"x")
     ],
-    "ledger_checkpoints_size": [lambda c: c.insert("ledger_checkpoints", size=0, root=b"x", frontier=[], note="x")],
+    "ledger_rewinds_behind": [
+        lambda c: c.insert("ledger_rewinds", generation=1, sealed=5, size=5),
+        lambda c: c.insert("ledger_rewinds", generation=0, sealed=5, size=6),
+    ],
+    "ledger_checkpoints_size": [lambda c: c.insert("ledger_checkpoints", size=0, root=b"x", frontier=[], note="x", generation=0)],
 }

@@ -49,7 +49,7 @@ def test_rows_of_an_append_only_table_never_change(stage: Scene) -> None:
     for table in tables:
         with stage.cursor() as cursor:
             if table == "ledger_checkpoints":
-                cursor.insert(table, size=1, root=b"x", frontier=[], note="x")
+                cursor.insert(table, size=1, root=b"x", frontier=[], note="x", generation=0)
             for verb in (f"UPDATE {table} SET org_id = org_id WHERE org_id = %s", f"DELETE FROM {table} WHERE org_id = %s", "TRUNCATE"):
                 said[table, verb.split()[0]] = _refusal(cursor, verb, table)
     assert said == {(table, verb): f"{table}_append_only" for table, verb in product(tables, ("UPDATE", "DELETE", "TRUNCATE"))}

@@ -12,6 +12,7 @@ from tests.support.world import World, raw_id
 
 # Tables that are no tenant's. Nobody but the functions' owner writes any of them.
 PLATFORM = {
+    "ledger_rewinds": "chains that were set back: one of them stops everybody",
     "deployment": "one row: this deployment's name, and who runs it",
     "ledger_kinds": "the closed list of kinds",
     "payment_transition_rules": "the state machine",

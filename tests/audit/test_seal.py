@@ -149,26 +149,6 @@ def test_one_broken_chain_does_not_stop_the_others(engine: Engine, statement: st
     assert (engine.note(broken, newest).exists(), engine.note(whole, newest).exists()) == (False, True)
 
 
-def test_a_database_that_was_set_back_is_not_sealed_on(engine: Engine) -> None:
-    """Rows as of an older day, the files of today: what grows on the old history is not signed over."""
-    made = engine.create()
-    engine.seal()
-    for size in (2, 3):
-        grow(engine, made)
-        engine.seal()
-        assert engine.note(made, size).exists()
-    org = f"'{made['organisation'].removeprefix('org_')}'::uuid"
-    engine.superuser(f"DELETE FROM ledger_checkpoints WHERE size > 1 AND org_id = {org}")
-    engine.superuser(f"DELETE FROM ledger_entries WHERE seq > 1 AND org_id = {org}")
-    engine.superuser(f"UPDATE ledger_heads SET seq = 1, hash = (SELECT hash FROM ledger_entries WHERE org_id = {org}) WHERE org_id = {org}")
-    for _ in range(4):
-        grow(engine, made)
-    assert "covers 3 entries, the last one in the database 1" in engine.seal()
-    assert not engine.note(made, 5).exists()
-    found = engine.verify(made)
-    assert (found["status"], found["problems"][0]["code"]) == ("tampered", "checkpoint_root")
-
-
 def test_an_old_chain_without_a_checkpoint_outside_is_not_verified(engine: Engine) -> None:
     """Cut, with the database's own checkpoints of what was cut, it would look like one that nobody has sealed yet."""
     made = engine.create()
