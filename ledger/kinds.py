@@ -84,4 +84,5 @@ KINDS: dict[str, Kind] = {
     "refund.initiated": _kind("refund", parts="transition", must="refund"),
     "refund.submitted": _kind("refund", must="attempt"),
     "refund.resulted": _kind("refund", parts="transition refund", must="result"),
+    "ledger.exported": _kind("first_seq last_seq openings"),
 }

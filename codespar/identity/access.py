@@ -36,6 +36,7 @@ SCOPES: dict[str, str] = {
     "tokens:read": "read access tokens (never their secrets)",
     "tokens:write": "create, rotate and revoke access tokens",
     "ledger:read": "read the ledger",
+    "ledger:export": "take a signed copy of the ledger, with the texts that its records commit to",
 }
 
 _READ = {scope for scope in SCOPES if scope.endswith(":read")}
@@ -68,6 +69,7 @@ ROLES: dict[str, frozenset[str]] = {
             "stops:write",
             "stops:lift",
             "tokens:write",
+            "ledger:export",
         }
     ),
     "operator": frozenset(
@@ -87,7 +89,7 @@ ROLES: dict[str, frozenset[str]] = {
         }
     ),
     "oncall": frozenset(_READ | {"payments:cancel", "mandates:pause", "mandates:revoke", "stops:write", "tokens:write"}),
-    "auditor": frozenset(_READ | {"tokens:write"}),
+    "auditor": frozenset(_READ | {"tokens:write", "ledger:export"}),
 }
 MEMBER_ROLES = tuple(role for role in ROLES if role != AGENT)
 

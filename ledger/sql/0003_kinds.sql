@@ -45,4 +45,5 @@ INSERT INTO ledger_kinds (kind) VALUES
     ('refund.requested'),
     ('refund.initiated'),
     ('refund.submitted'),
-    ('refund.resulted');
+    ('refund.resulted'),
+    ('ledger.exported');

@@ -283,4 +283,25 @@ BEGIN
 END $$;
 CALL definer('access_refused(uuid,bytea,bytea,bytea,jsonb)', '{codespar_agent,codespar_control}');
 
+-- Somebody takes a copy of the chain. The record comes first: what follows only reads.
+CREATE FUNCTION ledger_export(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    c jsonb;
+    p principal;
+BEGIN
+    PERFORM enter(p_org);
+    c := record_open(p_org, p_content, '{ledger.exported}');
+    p := caller(p_org, p_digest, 'ledger:export', c);
+    IF NOT coalesce(1 <= (c #>> '{data,first_seq}')::bigint AND (c #>> '{data,first_seq}')::bigint <= (c #>> '{data,last_seq}')::bigint
+                    AND (c #>> '{data,last_seq}')::bigint <= (SELECT seq FROM ledger_heads WHERE org_id = p_org), false) THEN
+        PERFORM refuse('ledger_exports_range', 'the chain has no such range of entries');
+    END IF;
+    -- A test token takes no text of a live record away.
+    IF c #>> '{data,openings}' NOT IN ('none', CASE WHEN p.livemode THEN 'all' ELSE 'test' END) THEN
+        PERFORM refuse('ledger_exports_openings', 'the record names openings that this token does not see');
+    END IF;
+    RETURN record_append(p_org, p_content, p_sig, c, p_openings);
+END $$;
+CALL definer('ledger_export(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
+
 GRANT EXECUTE ON FUNCTION token_add, member_mode TO codespar_definer;
