@@ -4,7 +4,7 @@ Everything here takes *leaf hashes*, SHA-256(0x00 || leaf), 32 bytes each: the `
 counts from 0, a size counts leaves. Proofs are tuples of 32-byte hashes in RFC order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from codespar.lib.canonical import sha256
@@ -101,20 +101,31 @@ def consistency_proof(leaf_hashes: Sequence[bytes], *, first: int) -> tuple[byte
     """
     if not 0 <= first <= len(leaf_hashes):
         raise ValueError(f"a tree of {len(leaf_hashes)} never had {first} leaves")
-    if first in (0, len(leaf_hashes)):
+    tree = Frontier().extend(leaf_hashes[:first])
+    return consistency_from(tree, size=len(leaf_hashes), root_of=lambda low, high: root(leaf_hashes[low:high]))
+
+
+def consistency_from(tree: Frontier, *, size: int, root_of: Callable[[int, int], bytes]) -> tuple[bytes, ...]:
+    """That `tree` is the beginning of the tree of `size` leaves, for who does not hold all leaves (RFC 6962 §2.1.2).
+
+    `root_of(low, high)` gives the root over the leaves from `low` up to, not including, `high`; none of them is in `tree`.
+    """
+    if tree.size in (0, size):
         return ()
     proof: list[bytes] = []
-    low, high = 0, len(leaf_hashes)
-    while first < high:
+    known = iter(tree.nodes)
+    low, high = 0, size
+    while tree.size < high:
         middle = low + _split(high - low)
-        if first <= middle:
-            proof.append(root(leaf_hashes[middle:high]))
+        if tree.size <= middle:
+            proof.append(root_of(middle, high))
             high = middle
         else:
-            proof.append(root(leaf_hashes[low:middle]))
+            # A perfect tree inside of `tree`: its next node from the left.
+            proof.append(next(known))
             low = middle
     if low:
-        proof.append(root(leaf_hashes[low:high]))
+        proof.append(next(known))
     return tuple(reversed(proof))
 
 

@@ -93,15 +93,10 @@ class Writer:
 
 
 class Member:
-    """The data of one member, read from its beginning. `sha256` is of what was read so far; at the end the checksum must be right."""
+    """The data of one member, read from its beginning each time."""
 
     def __init__(self, path: Path, stored: Stored) -> None:
         self._path, self._stored = path, stored
-        self._digest, self._crc = hashlib.sha256(), 0
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
 
     def lines(self) -> Iterator[bytes]:
         """Each line without its newline. Raises `Damaged` for one that is too long, or has no end."""
@@ -110,38 +105,29 @@ class Member:
             file.seek(self._stored.start)
             while left:
                 line = file.readline(min(left, LONGEST_LINE))
-                self._count(line)
                 left -= len(line)
                 if not line.endswith(b"\n"):
                     raise Damaged(f"{self._stored.name} has a line that is too long, or does not end.")
                 yield line[:-1]
-        self._close()
 
     def read(self) -> bytes:
         """All of a small member. Raises `Damaged`."""
         if self._stored.size > LONGEST_DOCUMENT:
             raise Damaged(f"{self._stored.name} has more than {LONGEST_DOCUMENT} bytes.")
         with self._path.open("rb") as file:
-            data = _at(file, self._stored.start, self._stored.size)
-        self._count(data)
-        self._close()
-        return data
+            return _at(file, self._stored.start, self._stored.size)
 
-    def drain(self) -> None:
-        """Count what is left, whoever stopped reading and wherever."""
-        self._digest, self._crc = hashlib.sha256(), 0
+    def sha256(self) -> str:
+        """The digest of all of it. Raises `Damaged` when the checksum is not the one that the archive gives."""
+        digest, crc = hashlib.sha256(), 0
         with self._path.open("rb") as file:
-            for offset in range(0, self._stored.size, _AT_ONCE):
-                self._count(_at(file, self._stored.start + offset, min(_AT_ONCE, self._stored.size - offset)))
-        self._close()
-
-    def _count(self, data: bytes) -> None:
-        self._digest.update(data)
-        self._crc = zlib.crc32(data, self._crc)
-
-    def _close(self) -> None:
-        if self._crc != self._stored.crc:
+            for place in range(0, self._stored.size, _AT_ONCE):
+                data = _at(file, self._stored.start + place, min(_AT_ONCE, self._stored.size - place))
+                digest.update(data)
+                crc = zlib.crc32(data, crc)
+        if crc != self._stored.crc:
             raise Damaged(f"{self._stored.name} does not have the checksum that the archive gives it.")
+        return digest.hexdigest()
 
 
 class Archive:

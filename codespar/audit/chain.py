@@ -141,17 +141,30 @@ def public_key(jwk: object) -> Ed25519PublicKey:
         raise Invalid("This is not an Ed25519 public key as JWK.") from error
 
 
-class Verifier:
-    """Takes entries one by one; `tree` and `keys` are what they amount to so far. Memory does not grow with the chain."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a part of a chain begins: the tree of the entries before it, the hash of the last of those, and the keys that are known."""
 
-    def __init__(self, trust: Trust) -> None:
+    tree: Frontier
+    prev: bytes
+    keys: Mapping[str, Ed25519PublicKey]
+
+
+class Verifier:
+    """Takes entries one by one; `tree` and `keys` are what they amount to so far. Memory does not grow with the chain.
+
+    It begins with entry 1, or with the one after `start`. Then what stands before is believed, and somebody else must vouch for it.
+    """
+
+    def __init__(self, trust: Trust, start: Start | None = None) -> None:
         self.trust = trust
-        self.tree = Frontier()
-        self.keys: dict[str, Ed25519PublicKey] = {}
+        start = start or Start(Frontier(), records.genesis(trust.org), {})
+        self.tree = start.tree
+        self.keys: dict[str, Ed25519PublicKey] = dict(start.keys)
         self.problems = Problems()
-        self._seq = 0
-        self._prev = records.genesis(trust.org)
-        self._recent = _Recent(self._prev)
+        self._first = self._seq = start.tree.size
+        self._prev = start.prev
+        self._recent = _Recent(self._first, self._prev)
         self._ids = _Ids()
 
     def add(self, row: Row) -> None:
@@ -168,12 +181,13 @@ class Verifier:
     def finish(self, head: Head | None = None) -> Result:
         """The verdict on what was added."""
         self._ids.close()
-        last = Head(self._seq, self._prev.hex()) if self.tree.size else None
+        count = self.tree.size - self._first
+        last = Head(self._seq, self._prev.hex()) if count else None
         if head is not None and head != (last or Head(0, self._prev.hex())):
             at = min(head.seq, self._seq) + 1 if head.seq != self._seq else head.seq
             self.problems.add(at, "head", f"The head row is of entry {head.seq}; the chain ends with entry {self._seq}, or another hash.")
-        verdict = status(self.problems.codes, pinned=self.trust.pin is not None and self.tree.size > 0)
-        return Result(verdict, self.tree.size, last, self.tree.root().hex(), tuple(self.problems.found))
+        verdict = status(self.problems.codes, pinned=self.trust.pin is not None and count > 0)
+        return Result(verdict, count, last, self.tree.root().hex(), tuple(self.problems.found))
 
     def _place(self, row: Row) -> None:
         if row.org != self.trust.org:
@@ -317,12 +331,16 @@ def _shape(content: Any) -> str | None:
 class _Recent:
     """The last few minutes of the chain: what `after` may name."""
 
-    def __init__(self, genesis: bytes) -> None:
-        self._kept: OrderedDict[int, tuple[bytes, datetime]] = OrderedDict({0: (genesis, datetime.min.replace(tzinfo=UTC))})
+    def __init__(self, before: int, prev: bytes) -> None:
+        self._before = before
+        self._kept: OrderedDict[int, tuple[bytes, datetime]] = OrderedDict({before: (prev, datetime.min.replace(tzinfo=UTC))})
         self._newest = datetime.min.replace(tzinfo=UTC)
 
     def wrong(self, seq: int, after: Mapping[str, Any], at: datetime) -> str | None:
         """Why the record `seq`, made at `at`, cannot follow `after`, or None."""
+        if 0 <= after["seq"] < self._before:
+            # It names what stands before the part that is here.
+            return None
         named = self._kept.get(after["seq"])
         if named is None or after["seq"] >= seq or named[0].hex() != after["hash"]:
             return f"The record says that it follows entry {after['seq']}; no entry with that hash stands there shortly before it."

@@ -2,7 +2,7 @@
 
 import typer
 
-from codespar.cli import audit, identity, stops, vault
+from codespar.cli import audit, export, identity, stops, vault
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 org_app = typer.Typer(help="Organisations: the tenants of this deployment.", no_args_is_help=True)
@@ -12,6 +12,7 @@ app.add_typer(member_app, name="member")
 
 app.command()(audit.verify)
 app.command()(audit.invariants)
+app.command()(export.export)
 app.command()(vault.rewrap)
 app.command()(stops.stop)
 app.command("revoke-all")(stops.revoke_all)

@@ -3,7 +3,7 @@
 import json
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.markup import escape
@@ -11,19 +11,30 @@ from rich.markup import escape
 from codespar.cli import running
 
 if TYPE_CHECKING:
+    from codespar.audit.offline import Report as FileReport
     from codespar.audit.verify import Report
 
 VERIFIED, TAMPERED, REANCHORED = 0, 1, 3
+_OPENINGS = {"all": "of all records", "test": "of test records", "none": "left out"}
 
 
 def verify(
+    file: Annotated[Path | None, typer.Argument(help="An export's file: verified offline, with nothing but the pin.")] = None,
     org: Annotated[str | None, typer.Option(help="Only this organisation (org_…); all of them otherwise.")] = None,
     pin: Annotated[list[str] | None, typer.Option(help="org_…=sha256:…, the fingerprint of its first ledger key. Repeatable.")] = None,
     pins: Annotated[Path | None, typer.Option(help="A JSON file {org_…: sha256:…}.")] = None,
-    checkpoints: Annotated[Path | None, typer.Option(help="Where checkpoints are kept outside the database.")] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="Where checkpoints are kept outside the database; with a FILE your own.")] = None,
+    deployment: Annotated[str | None, typer.Option(help="With a FILE: the deployment that it must be of.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:
-    """Verify chains, checkpoints and books. Exit status: 0 verified, 1 tampered, 2 untrusted, unavailable or misused, 3 set back once."""
+    """Verify a database's chains, checkpoints and books, or an export's FILE.
+
+    Exit status: 0 verified, 1 tampered, 2 no answer, 3 verified but for what a confirmed setback of the database took.
+    """
+    if file is not None:
+        _verify_file(file, _pins(pin or [], pins), deployment, checkpoints, as_json=as_json, misused=org is not None)
+    if deployment is not None:
+        running.fail("--deployment goes with a FILE: a database's is CODESPAR_DEPLOYMENT.")
     with running.django_for("auditor") as config:
         # Only now: these modules need the settings.
         from codespar.audit import verify as verification
@@ -47,7 +58,7 @@ def verify(
     else:
         for report in reports:
             _print_report(report)
-    raise typer.Exit({"verified": VERIFIED, "tampered": TAMPERED, "reanchored": REANCHORED}.get(status, running.NO_ANSWER))
+    _end(status)
 
 
 def invariants() -> None:
@@ -71,6 +82,34 @@ def invariants() -> None:
     for name, lost in gone:
         running.err.print(f"[red]{name}[/red] on {lost.table} is gone or switched off. It promised: {escape(lost.promise)}")
     raise typer.Exit(1 if gone else 0)
+
+
+def _verify_file(
+    file: Path, pins: dict[uuid.UUID, str], deployment: str | None, folder: Path | None, *, as_json: bool, misused: bool
+) -> NoReturn:
+    """No settings and no database: this runs wherever the package is."""
+    from codespar.audit import offline
+
+    if misused:
+        running.fail("--org goes with a database: a FILE is of one organisation.")
+    if folder is not None and not folder.is_dir():
+        running.fail(f"There is no folder {folder}.")
+    try:
+        with running.progress(quiet=as_json) as progress:
+            task = progress.add_task("verifying", total=None)
+            tick = lambda count: progress.advance(task, count)
+            report = offline.verify_file(file, pins=pins, deployment=deployment, checkpoint_dir=folder, tick=tick)
+    except OSError as error:
+        running.fail(f"{type(error).__name__}: {error}")
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        _print_file(report)
+    _end(report.status)
+
+
+def _end(status: str) -> NoReturn:
+    raise typer.Exit({"verified": VERIFIED, "tampered": TAMPERED, "reanchored": REANCHORED}.get(status, running.NO_ANSWER))
 
 
 def _pins(listed: list[str], file: Path | None) -> dict[uuid.UUID, str]:
@@ -102,8 +141,7 @@ def _worst(statuses: list[str]) -> str:
 def _print_report(report: "Report") -> None:
     from codespar.lib import ids
 
-    colour = {"verified": "green", "tampered": "red"}.get(report.status, "yellow")
-    running.out.print(f"[bold]{ids.wire('org', report.org)}[/bold] [{colour}]{report.status}[/{colour}]")
+    _print_verdict(ids.wire("org", report.org), report.status)
     head = report.chain.head
     running.out.print(f"  entries      {report.chain.count}")
     running.out.print(f"  head         {'none' if head is None else f'{head.seq} {head.hash}'}")
@@ -111,10 +149,40 @@ def _print_report(report: "Report") -> None:
     covers = f"{seals.outside} outside the database, the largest of {seals.outside_size} entries"
     running.out.print(f"  checkpoints  {covers if seals.outside else 'none outside the database yet'}; {seals.inside} in the database")
     running.out.print(f"  books        {'checked' if report.books_checked else 'not checked: the chain comes first'}")
+    _print_problems(report)
+
+
+def _print_file(report: "FileReport") -> None:
+    from codespar.lib import ids
+
+    told, result = report.told, report.chain
+    _print_verdict(ids.wire("org", told.org) if told else "This file", report.status)
+    if told is not None and result is not None:
+        running.out.print(f"  entries      {result.count}: {told.first_seq} to {told.last_seq}, of {escape(told.deployment)}")
+        running.out.print(f"  head         {'none' if result.head is None else f'{result.head.seq} {result.head.hash}'}")
+        running.out.print(
+            f"  checkpoints  {report.inside} in the file, {report.kept} that you keep; entries up to {report.sealed} are sealed"
+        )
+        running.out.print(f"  openings     {told.counts['openings']}, {_OPENINGS[told.openings]}")
+        running.out.print(f"  exported     {told.exported_at} by {escape(told.exported_by)}, recorded as entry {told.entry['seq']}")
+        if told.first_seq > 1:
+            running.out.print(f"  What stands before entry {told.first_seq} is not in the file: nothing is said about it.")
+    _print_problems(report)
+
+
+def _print_verdict(whose: str, status: str) -> None:
+    running.out.print(f"[bold]{whose}[/bold] [{_colour(status)}]{status}[/{_colour(status)}]")
+
+
+def _colour(status: str) -> str:
+    return {"verified": "green", "tampered": "red"}.get(status, "yellow")
+
+
+def _print_problems(report: "Report | FileReport") -> None:
     if report.status == "untrusted" and not report.problems:
         running.out.print("  Nothing is wrong, but nothing says whose chain this is: give the pin of the organisation's first key (--pin).")
     if report.first_bad is not None:
         running.out.print(f"  first bad    {report.first_bad}")
     for problem in report.problems:
         seq = "-" if problem.seq is None else problem.seq
-        running.out.print(f"  [{colour}]{seq:>10}[/{colour}]  {problem.code}: {escape(problem.detail)}")
+        running.out.print(f"  [{_colour(report.status)}]{seq:>10}[/{_colour(report.status)}]  {problem.code}: {escape(problem.detail)}")

@@ -14,11 +14,13 @@ MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def dumps(value: Any) -> bytes:
-    """`value` as RFC 8785 bytes. Raises `Invalid` for floats outside the I-JSON range and integers past 2^53-1."""
+    """`value` as RFC 8785 bytes. Raises `Invalid` for floats outside I-JSON, integers past 2^53-1, and what is nested too deeply."""
     try:
         return rfc8785.dumps(value)
     except rfc8785.CanonicalizationError as error:
         raise Invalid(f"This value has no canonical JSON form: {error}.") from error
+    except RecursionError as error:
+        raise Invalid("The JSON is nested too deeply.") from error
 
 
 def loads(data: bytes | str) -> Any:

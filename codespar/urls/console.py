@@ -1,5 +1,6 @@
 """The `console` service: the whole REST surface for people, the admin, and where rails send their notices."""
 
+from codespar.audit import urls as audit
 from codespar.console.urls import urlpatterns as pages
 from codespar.identity import urls as identity
 from codespar.urls import shared
@@ -16,6 +17,7 @@ urlpatterns = [
     *wallets.people,
     *identity.urlpatterns,
     *ledger.urlpatterns,
+    *audit.urlpatterns,
     *pages,
 ]
 
