@@ -24,7 +24,7 @@ from codespar.audit.checkpoints import Found, Watch
 from codespar.audit.manifest import Manifest
 from codespar.lib import canonical, clock, ids
 from codespar.lib.errors import Invalid
-from ledger import merkle, notes
+from ledger import merkle, notes, records
 from ledger.merkle import Frontier
 
 # A part of a chain that no checkpoint seals: nothing is wrong with it, and nothing says where it belongs.
@@ -262,6 +262,8 @@ class _Reading:
     def _agrees(self, result: Result) -> None:
         """The entries are those that the manifest speaks of."""
         head = result.head
+        if self._told.first_seq == 1 and self._told.first_prev != records.genesis(self._trust.org).hex():
+            self._problems.add(1, "prev", "The manifest does not begin where the organisation's chain begins.")
         if head is None or (head.seq, head.hash) != (self._told.last_seq, self._told.head):
             at = min(head.seq if head else 0, self._told.last_seq) + 1
             self._problems.add(

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 
 from codespar.lib import clock, ids
+from tests.support.sealing import sealed
 from tests.support.world import World, later, raw_id
 
 CODESPAR = str(Path(sys.executable).with_name("codespar"))
@@ -87,20 +87,6 @@ def log_in(world: World, member: str) -> None:
 
     owner = principals.authenticate(world.tokens["owner"], request_id=ids.wire("req", ids.new()))
     actions.set_login(owner, member=raw_id(member), password="a long pass phrase", now=clock.now())
-
-
-def sealed(world: World) -> Path:
-    """Wait until the last entry stands in a checkpoint outside the database. Returns its file."""
-    folder = Path(world.info.env("auditor")["CODESPAR_CHECKPOINT_DIR"]) / world.org
-    until = time.monotonic() + 30
-    while True:
-        # Refunds may still be on their way: the head must stand still while it is looked for.
-        head = world.rows("SELECT seq FROM ledger_heads")[0]["seq"]
-        file = folder / f"{head:020}.note"
-        if file.exists() and not world.rows("SELECT FROM refunds WHERE due_at IS NOT NULL"):
-            return file
-        assert time.monotonic() < until, f"{file} was not written"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,71 @@
+"""Exports in tests: taken over HTTP, taken apart, and put together again by somebody who holds the organisation's key, or does not."""
+
+import base64
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from codespar.audit import archive, manifest, offline
+from codespar.audit.offline import Report
+from codespar.lib import canonical, ids
+from ledger.records import Signer
+from tests.support.world import World, raw_id
+
+
+def fetch(world: World, token: str = "auditor", **asked: Any) -> httpx2.Response:
+    """Whatever the console answers to a member who asks for a copy."""
+    if token == "auditor":
+        world.people(token)
+    headers = {"Authorization": f"Bearer {world.tokens[token]}"}
+    return httpx2.get(f"{world.info.console_url}/v1/ledger/export", params=asked, headers=headers, timeout=60)
+
+
+def take(world: World, token: str = "auditor", **asked: Any) -> bytes:
+    """A copy that must be given."""
+    answer = fetch(world, token, **asked)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip"), answer.text
+    return answer.content
+
+
+def members(data: bytes) -> dict[str, bytes]:
+    """What any tool that reads a zip finds in it."""
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        assert file.testzip() is None
+        return {info.filename: file.read(info) for info in file.infolist()}
+
+
+def frame(found: dict[str, bytes]) -> bytes:
+    """The members as an archive of the right form, whatever is in them."""
+    writer = archive.Writer()
+    return b"".join(piece for name in archive.NAMES for piece in writer.member(name, [found[name]])) + writer.end()
+
+
+def resign(found: dict[str, bytes], signer: Signer, **changes: Any) -> dict[str, bytes]:
+    """The members under a manifest that lists them as they are, signed: what somebody does who has the organisation's key."""
+    told = canonical.loads(found[archive.MANIFEST]) | changes
+    told["files"] = {name: canonical.sha256(found[name]).hex() for name in archive.LISTED} | changes.get("files", {})
+    data = canonical.dumps(told)
+    return found | {archive.MANIFEST: data, archive.SIGNATURE: base64.b64encode(signer.sign(manifest.message(data)))}
+
+
+def counts(found: dict[str, bytes]) -> dict[str, int]:
+    """How many lines there are."""
+    named = {"entries": archive.LEAVES, "checkpoints": archive.CHECKPOINTS, "openings": archive.OPENINGS}
+    return {what: len(found[name].splitlines()) for what, name in named.items()}
+
+
+def signer(world: World) -> Signer:
+    """The organisation's own key, as only the engine can open it."""
+    from codespar.vault import keys
+
+    return keys.ledger_signer(raw_id(world.org))
+
+
+def verify(data: bytes, folder: Path, *, org: str, pin: str | None, **options: Any) -> Report:
+    """The report on a file with these bytes."""
+    file = folder / "export.zip"
+    file.write_bytes(data)
+    return offline.verify_file(file, pins={ids.parse(org, "org"): pin} if pin else {}, **options)
