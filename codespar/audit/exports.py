@@ -47,13 +47,15 @@ _RANGE = "FROM ledger_entries WHERE org_id = %(org)s AND seq > %(after)s AND seq
 _LEAVES = _paged("seq, prev, leaf", "leaf", "seq", f"SELECT seq, prev, leaf {_RANGE}")
 _CONTENTS = _paged("seq, content", "content", "seq", f"SELECT seq, content {_RANGE}")
 _HASHES = f"SELECT seq, hash {_RANGE} LIMIT {PAGE_ROWS}"
+# The record is read of the rows of the page only: of the whole range it would take minutes.
 _OPENINGS = _paged(
-    "seq, commit, salt, value",
+    "seq, commit, salt, value, convert_from(content, 'UTF8')::jsonb -> 'livemode' = 'true'",
     "value",
     "seq, commit",
-    """SELECT e.seq, o.commit, o.salt, o.value FROM ledger_entries e JOIN ledger_openings o ON o.org_id = e.org_id AND o.entry_id = e.id
+    """SELECT e.seq, e.content, o.commit, o.salt, o.value
+       FROM ledger_entries e JOIN ledger_openings o ON o.org_id = e.org_id AND o.entry_id = e.id
        WHERE e.org_id = %(org)s AND e.seq >= %(after)s AND e.seq <= %(last)s AND (e.seq, o.commit) > (%(after)s, %(commit)s)
-       AND (%(live)s OR convert_from(e.content, 'UTF8')::jsonb -> 'livemode' = 'false') ORDER BY e.seq, o.commit""",
+       ORDER BY e.seq, o.commit""",
 )
 _CHECKPOINTS = _paged(
     "size, note, root",
@@ -158,10 +160,13 @@ class _Copy:
     def _openings(self) -> Iterator[bytes]:
         if self._taken.openings == manifest.NONE:
             return
-        after = {"after": self._taken.first_seq, "commit": b"", "live": self._taken.openings == manifest.ALL}
-        for rows in _pages(_OPENINGS, self._where | after, lambda row: {"after": row[0], "commit": bytes(row[1])}):
-            self._counts["openings"] += len(rows)
-            yield _lines([_opening(*row) for row in rows])
+        # Openings may be far apart: a page of them is looked for among so many entries, or one statement could read the whole chain.
+        for first in range(self._taken.first_seq, self._taken.last_seq + 1, PAGE_ROWS):
+            where = self._where | {"after": first, "commit": b"", "last": min(first + PAGE_ROWS - 1, self._taken.last_seq)}
+            for rows in _pages(_OPENINGS, where, lambda row: {"after": row[0], "commit": bytes(row[1])}):
+                shown = [_opening(*row) for *row, live in rows if self._taken.openings == manifest.ALL or not live]
+                self._counts["openings"] += len(shown)
+                yield _lines(shown)
 
     def _checkpoints(self) -> Iterator[bytes]:
         largest = 0
@@ -251,4 +256,4 @@ def _checkpoint(size: int, note: str) -> bytes:
 
 
 def _lines(lines: list[bytes]) -> bytes:
-    return b"\n".join([*lines, b""])
+    return b"".join(line + b"\n" for line in lines)

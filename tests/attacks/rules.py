@@ -6,6 +6,7 @@ from tests.attacks.cases_books import Case
 CASES: dict[str, list[Case]] = {**cases_books.CASES, **cases_mandates.CASES, **cases_payments.CASES}
 
 _BY_HAND = "tests/attacks/test_forged_records.py::test_a_forged_record_is_refused_by_its_rule"
+_EXPORT = "tests/audit/test_export.py::test_the_database_itself_refuses_a_record_of_another_range_or_of_texts_that_are_not_seen"
 _RAIL = "tests/attacks/test_stolen_rail.py"
 
 RULES: dict[str, str] = {
@@ -22,6 +23,8 @@ RULES: dict[str, str] = {
     "ledger_openings_named": _BY_HAND,
     "payments_submit_by": _BY_HAND,
     "idempotency_key_required": _BY_HAND,
+    "ledger_exports_range": _EXPORT,
+    "ledger_exports_openings": _EXPORT,
     "payments_known": "tests/attacks/test_stolen_agent.py::test_another_agents_payment_is_not_canceled",
     "members_mode": "tests/api/test_scopes.py::test_a_test_token_does_nothing_to_a_member_who_holds_a_live_one",
     "payments_proof": f"{_RAIL}::test_a_claim_without_its_proof_is_refused",

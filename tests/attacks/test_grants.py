@@ -41,6 +41,7 @@ FUNCTIONS: dict[str, set[str]] = {
         "counterparty_create(uuid,bytea,bytea,bytea,jsonb)",
         "idempotency_read(uuid,bytea,text,bytea)",
         "ledger_reanchor(uuid,bytea,bytea,jsonb,uuid,bytea)",
+        "ledger_export(uuid,bytea,bytea,bytea,jsonb)",
         "mandate_issue(uuid,bytea,bytea,bytea,jsonb,text)",
         "mandate_pause(uuid,bytea,bytea,bytea,jsonb)",
         "member_change(uuid,bytea,bytea,bytea,jsonb)",

@@ -297,7 +297,7 @@ BEGIN
         PERFORM refuse('ledger_exports_range', 'the chain has no such range of entries');
     END IF;
     -- A test token takes no text of a live record away.
-    IF c #>> '{data,openings}' NOT IN ('none', CASE WHEN p.livemode THEN 'all' ELSE 'test' END) THEN
+    IF (c #>> '{data,openings}' IN ('none', CASE WHEN p.livemode THEN 'all' ELSE 'test' END)) IS NOT TRUE THEN
         PERFORM refuse('ledger_exports_openings', 'the record names openings that this token does not see');
     END IF;
     RETURN record_append(p_org, p_content, p_sig, c, p_openings);
