@@ -3,15 +3,21 @@
 import base64
 import io
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from codespar.audit import archive, manifest, offline
+from codespar.audit import archive, chain, checkpoints, manifest, offline
+from codespar.audit.chain import Row
+from codespar.audit.manifest import Manifest
 from codespar.audit.offline import Report
-from codespar.lib import canonical, ids
+from codespar.lib import canonical, clock, ids
+from ledger import merkle
+from ledger.merkle import Frontier
 from ledger.records import Signer
+from tests.audit.chains import ORG
 from tests.support.world import World, raw_id
 
 
@@ -69,3 +75,36 @@ def verify(data: bytes, folder: Path, *, org: str, pin: str | None, **options: A
     file = folder / "export.zip"
     file.write_bytes(data)
     return offline.verify_file(file, pins={ids.parse(org, "org"): pin} if pin else {}, **options)
+
+
+def of(
+    rows: list[Row], *, signer: Signer, first: int = 1, last: int | None = None, seals: Iterable[int] = (), made: int | None = None
+) -> dict[str, bytes]:
+    """The export of a chain in memory, without openings; `seals` are the sizes that were sealed, `made` the seq of the export's own record."""
+    last = last or len(rows)
+    trees = [Frontier().extend(row.hash or b"" for row in rows[:size]) for size in range(len(rows) + 1)]
+    inside = [size for size in sorted(seals) if first <= size <= last]
+    later = [size for size in sorted(seals) if size > last][:1] if last not in inside else []
+    proof = [(last, size, merkle.consistency_proof([row.hash or b"" for row in rows[:size]], first=last)) for size in later]
+    public = canonical.loads(rows[0].content or b"")["data"]["keys"][0]["jwk"]
+    notes = [
+        checkpoints.make(deployment="test.localhost", org=ORG, tree=trees[size], signer=signer, public_key=chain.public_key(public))
+        for size in inside + later
+    ]
+    found = {
+        archive.LEAVES: b"".join((row.leaf or b"") + b"\n" for row in rows[first - 1 : last]),
+        archive.CONTENTS: b"".join((row.content or b"") + b"\n" for row in rows[first - 1 : last]),
+        archive.OPENINGS: b"",
+        archive.CHECKPOINTS: b"".join(
+            canonical.dumps({"note": note, "size": size}) + b"\n" for size, note in zip(inside + later, notes, strict=True)
+        ),
+        archive.KEYS: canonical.dumps({"keys": [{**public, "first_seq": 1, "last_seq": None}]}),
+        archive.PROOFS: manifest.proofs(trees[first - 1], proof[0] if proof else None),
+    }
+    entry = {"id": ids.wire("ent", ids.new()), "seq": made or len(rows) + 1, "hash": "00" * 32}
+    told = Manifest(
+        org=ORG, deployment="test.localhost", livemode=False, first_seq=first, last_seq=last, first_prev=(rows[first - 1].prev or b"").hex(),
+        head=(rows[last - 1].hash or b"").hex(), counts=counts(found), openings=manifest.NONE, files={}, entry=entry,
+        exported_at=clock.stamp(clock.now()), exported_by="mem_1", kid=signer.kid,
+    )  # fmt: skip
+    return resign(found | {archive.MANIFEST: told.encode()}, signer)
