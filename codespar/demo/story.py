@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 import httpx2
 
+from codespar.audit import offline
 from codespar.demo import seed
 from codespar.demo.client import Api
+from codespar.lib import ids
 
 Demo = dict[str, Any]
 
@@ -43,6 +45,9 @@ def play(info: StoryInfo, progress: Progress) -> Demo:
         with progress.step(title):
             told = scene(agent, demo)
         progress.line(f"    {told}")
+    with progress.step("A signed copy of the ledger, verified offline"):
+        told = exported(info, demo)
+    progress.line(f"    {told}")
     shown = {name: value for name, value in demo.items() if name != "provider"}
     return {**shown, "curl": _curl(demo)}
 
@@ -99,6 +104,19 @@ def stopped_and_lifted(agent: Api, demo: Demo) -> str:
     operator.delete(f"/v1/stops/{stop['id']}", reason="the demo goes on")
     after = _expect(agent.send("/v1/payments", _payment(demo, 26_00)), 201)
     return f"{stop['id']} stopped it: 403 {body['code']} with the signed receipt; lifted by somebody else, {after['id']} {after['status']}"
+
+
+def exported(info: StoryInfo, demo: Demo) -> str:
+    """The auditor takes a copy. From then on the file and the pin are enough: no engine, no database."""
+    file = info.folder / "ledger.zip"
+    headers = {"Authorization": f"Bearer {demo['tokens']['auditor']}"}
+    answer = httpx2.get(f"{info.console_url}/v1/ledger/export", headers=headers, timeout=60).raise_for_status()
+    file.touch(mode=0o600)
+    file.write_bytes(answer.content)
+    report = offline.verify_file(file, pins={ids.parse(demo["org"], "org"): demo["pin"]})
+    if report.chain is None or report.told is None or report.status != "verified":
+        raise RuntimeError(f"the copy in {file} is {report.status}: {report.problems}")
+    return f"{file}: {report.status}, {report.chain.count} entries; that it was taken is entry {report.told.entry['seq']}"
 
 
 SCENES: tuple[tuple[str, Callable[[Api, Demo], str]], ...] = (

@@ -60,9 +60,14 @@ def test_what_was_written_verifies(said: list[str]) -> None:
     assert re.match(r"org_[0-9a-f]{32} verified\n +entries +\d+\n +head ", said[6])
 
 
+def test_a_copy_is_taken_and_verifies_offline(said: list[str]) -> None:
+    assert re.match(r"file +readme-\d+\.zip\norganisation +org_[0-9a-f]{32}\nentries +1 to \d+\n", said[7])
+    assert re.search(r"^org_[0-9a-f]{32} verified\n +entries +\d+: 1 to \d+, of ", said[7], re.M)
+
+
 def test_the_rules_are_shown_beside_their_promises(said: list[str]) -> None:
-    assert re.search(r"accounts_available +Nothing is spent that is not there\.", said[7])
-    assert len(said) == 8
+    assert re.search(r"accounts_available +Nothing is spent that is not there\.", said[8])
+    assert len(said) == 9
 
 
 def test_every_make_target_that_a_page_names_exists() -> None:
