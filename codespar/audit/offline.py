@@ -152,7 +152,7 @@ class _Reading:
         return {kid: key}
 
     def _frame(self, keys: Mapping[str, Ed25519PublicKey]) -> None:
-        """The signature over the manifest, what it says of the other files, and the deployment."""
+        """The signature over the manifest, and what it says of the other files."""
         key, told = keys.get(self._told.kid), self._told
         if key is None or not manifest.signed_by(key, self._said, self._file.member(archive.SIGNATURE).read()):
             self._problems.add(
@@ -165,8 +165,6 @@ class _Reading:
                 good = False
             if not good:
                 self._problems.add(None, "file", f"{name} is not the file that the manifest lists.")
-        if told.deployment != self._trust.deployment:
-            self._problems.add(None, "elsewhere", f"The export is of the deployment {told.deployment}, not of {self._trust.deployment}.")
 
     def _proofs(self) -> tuple[Frontier, tuple[int, int, tuple[bytes, ...]] | None]:
         size = self._told.first_seq - 1

@@ -120,13 +120,23 @@ def test_a_part_is_sealed_by_a_checkpoint_that_the_verifier_keeps(tmp_path: Path
 
 
 def test_a_part_put_elsewhere_contradicts_its_checkpoint(tmp_path: Path) -> None:
-    """Who holds the key makes a part from another chain, with the checkpoints of the real one."""
+    """Who holds the key makes a part from another chain, with the checkpoints of the real one, or its proofs."""
     real, other = make(9).rows, make(9).rows
-    found = exports.of(other, signer=SIGNER, first=4, last=7, seals=(6, 9))
-    theirs = exports.of(real, signer=SIGNER, first=4, last=7, seals=(6, 9))
-    for name in (archive.CHECKPOINTS, archive.PROOFS):
-        report = verify(exports.resign(found | {name: theirs[name]}, SIGNER), tmp_path)
-        assert report.status == "tampered" and {"checkpoint_root"} <= {code for _, code in codes(report)}, name
+    for seals in ((6, 9), (9,)):
+        found = exports.of(other, signer=SIGNER, first=4, last=7, seals=seals)
+        theirs = exports.of(real, signer=SIGNER, first=4, last=7, seals=seals)
+        for name in (archive.CHECKPOINTS, archive.PROOFS):
+            changed = exports.resign(found | {name: theirs[name]}, SIGNER)
+            report = verify(changed, tmp_path)
+            assert report.status == "tampered" and "checkpoint_root" in {code for _, code in codes(report)}, (name, report.problems)
+            with pytest.raises(independent.Bad):
+                independent.check(exports.frame(changed), org=WIRE, pin=PIN)
+
+
+def test_the_key_has_the_name_under_which_the_first_entry_introduces_it(tmp_path: Path) -> None:
+    found = exports.of(make(4).rows, signer=SIGNER)
+    renamed = found | {archive.KEYS: found[archive.KEYS].replace(b'"kid":"ledger-1"', b'"kid":"ledger-2"')}
+    assert codes(verify(exports.resign(renamed, SIGNER, kid="ledger-2"), tmp_path)) == [(1, "keys")]
 
 
 # What the verifier kept.
