@@ -207,6 +207,13 @@ def test_a_signed_manifest_that_does_not_fit_is_a_failure(tmp_path: Path, change
     assert report.status == "tampered" and code in {found for _, found in codes(report)}, report.problems
 
 
+@pytest.mark.parametrize("name", [archive.LEAVES, archive.CONTENTS, archive.CHECKPOINTS, archive.KEYS, archive.PROOFS])
+def test_json_that_is_written_in_another_way_is_a_failure_whoever_signed_it(tmp_path: Path, name: str) -> None:
+    found = exports.of(make(4).rows, signer=SIGNER, seals=(3,))
+    spaced = found | {name: found[name].replace(b'":', b'": ', 1)}
+    assert verify(exports.resign(spaced, SIGNER), tmp_path).status == "tampered"
+
+
 def test_entries_that_follow_no_rule_are_named(tmp_path: Path) -> None:
     for broken, code in (
         ({"kind": "made.up"}, "unknown_kind"),
