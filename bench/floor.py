@@ -12,9 +12,8 @@ def connect(dsn: str) -> psycopg.Connection[tuple[object, ...]]:
     return psycopg.connect(dsn, autocommit=True)
 
 
-def pay(connection: psycopg.Connection[tuple[object, ...]], org: str) -> uuid.UUID:
+def pay(connection: psycopg.Connection[tuple[object, ...]], org: str) -> None:
     """Write one payment's rows, in as many commits as the engine's payment has."""
     payment = uuid.UUID(int=uuid.uuid4().int)
     for function in COMMITS:
         connection.execute(f"SELECT bench.{function}(%s, %s)".encode(), [org, payment])
-    return payment

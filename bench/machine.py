@@ -21,7 +21,7 @@ STATE = PROJECT / ".codespar" / "bench"
 SETTINGS = {"max_connections": "300", "shared_preload_libraries": "pg_stat_statements"}
 # Each access token may ask as often as it can.
 UNLIMITED = {"CODESPAR_REQUESTS_PER_MINUTE": "10000000"}
-FLOOR = Path(__file__).with_name("sql") / "floor.sql"
+SQL = [Path(__file__).with_name("sql") / name for name in ("floor.sql", "history.sql")]
 # Where the floor's server finds its database.
 DSN = "BENCH_DSN"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -119,7 +119,8 @@ def make(servers: Cluster, database: str, migrated: Callable[[str], None]) -> No
     migrated(database)
     with servers.postgres.connect(database) as connection:
         connection.execute("SET search_path = codespar")
-        connection.execute(FLOOR.read_bytes())
+        for file in SQL:
+            connection.execute(file.read_bytes())
         connection.execute("CREATE EXTENSION pg_stat_statements SCHEMA bench")
 
 

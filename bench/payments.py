@@ -100,11 +100,8 @@ def _prepare(servers: Cluster, plan: Plan, progress: Progress) -> list[Payer]:
     servers.roles.create_database(LARGE, template=SMALL)
     for database, entries in zip((SMALL, LARGE), plan.entries, strict=True):
         with progress.step(f"Writing {entries:,} entries"), servers.postgres.connect(database) as connection:
-            connection.execute("SET search_path = codespar, bench; SET synchronous_commit = off")
-            # No check of what is copied, and only the trigger that writes a payment's steps.
-            connection.execute("SET session_replication_role = replica; ALTER TABLE payments ENABLE ALWAYS TRIGGER payments_moves")
-            connection.execute("SELECT bench.fill(%s, %s)", [payers[0].id, entries // ENTRIES_OF_A_PAYMENT])
-            connection.execute("ALTER TABLE payments ENABLE TRIGGER payments_moves; RESET session_replication_role")
+            connection.execute("SET search_path = codespar, bench")
+            connection.execute("CALL bench.fill(%s, %s)", [payers[0].id, entries // ENTRIES_OF_A_PAYMENT])
             connection.execute("VACUUM ANALYZE")
             connection.execute("CHECKPOINT")
     return payers
@@ -136,7 +133,7 @@ def _clients(name: str, here: Machine, payers: list[Payer], count: int) -> list[
 
 def _sql(here: Machine, payers: Iterator[Payer]) -> Pay:
     connection = floor.connect(here.dsn())
-    return lambda: floor.pay(connection, next(payers).id)
+    return lambda: floor.pay(connection, str(next(payers).id))
 
 
 def _http(here: Machine, payers: Iterator[Payer]) -> Pay:
@@ -257,7 +254,13 @@ def _goals(results: Results, plan: Plan, many: str) -> Table:
         for cell in (one, all_):
             name = f"engine_http / floor_http, {cell.organisations} organisation(s), {n} connection(s)"
             rows.append(Goal(name, _ratio(results, cell, "engine_http", cell, "floor_http"), at_least=0.5).row())
-        rows.append(Goal(f"one hot organisation / {many}, {n} connection(s)", _ratio(results, one, CONTESTANTS[2], all_, CONTESTANTS[2]), at_least=0.8).row())
+        rows.append(
+            Goal(
+                f"one hot organisation / {many}, {n} connection(s)",
+                _ratio(results, one, CONTESTANTS[2], all_, CONTESTANTS[2]),
+                at_least=0.8,
+            ).row()
+        )
     steady = results[Cell(SMALL, "one", plan.connections[1]), CONTESTANTS[2]].all
     rows.append(Goal(f"p99 / p50, {plan.connections[1]} connections", steady.percentile(99) / steady.percentile(50), at_most=4.0).row())
     for n in plan.connections[:2]:

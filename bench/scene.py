@@ -63,9 +63,9 @@ def _organisations(machine: Machine, count: int) -> Iterator[tuple[str, str]]:
     import django
 
     django.setup()
-    from codespar.identity import actions
     from django.db import connection
 
+    from codespar.identity import actions
     from codespar.lib import clock, ids
 
     for number in range(count):

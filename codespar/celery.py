@@ -12,11 +12,14 @@ import django
 django.setup()
 
 from codespar import logs  # noqa: E402
+from rails import driver  # noqa: E402, F401  # starts in the dispatcher's processes
 from rails.sweeper import Sweeper  # noqa: E402
 
 app = Celery("codespar")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+# Celery would close all connections of the process after each task, the driver's too: whoever uses one gives it back itself.
+app.conf.CELERY_DB_REUSE_MAX = 10**9
 app.steps["worker"].add(Sweeper)
 app.conf.beat_schedule = {
     "seal": {"task": "codespar.audit.tasks.seal", "schedule": 5.0, "options": {"expires": 10}},

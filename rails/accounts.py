@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django.conf import settings
 
-from codespar.lib import db
 from codespar.lib.errors import Unavailable
+from codespar.lib.models import together
 from codespar.vault import envelope, keys
 from codespar.vault.models import RailAccount
 from rails.adapters import adapter_for
@@ -27,11 +27,10 @@ def webhook_secret(org: UUID, rail: str, livemode: bool) -> str:
 
 def credential(org: UUID, rail: str, livemode: bool) -> dict[str, str]:
     """{account, api_key, webhook_secret}, opened. Raises `Unavailable`."""
-    with db.tenant(org):
-        row = RailAccount.objects.for_org(org).filter(rail=rail, livemode=livemode).first()
-    if row is None:
+    [rows] = together(org, (RailAccount, "rail = %s AND livemode = %s", [rail, livemode]))
+    if not rows:
         raise Unavailable(f"The organisation has no account at the rail {rail}.")
-    return {"account": row.provider_account, **_open(org, rail, row.provider_account, bytes(row.sealed))}
+    return {"account": rows[0].provider_account, **_open(org, rail, rows[0].provider_account, bytes(rows[0].sealed))}
 
 
 @lru_cache(maxsize=256)

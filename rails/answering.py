@@ -32,7 +32,7 @@ def answer(request: HttpRequest, caller: Principal, paid: Paid, key: Key, *, at_
     """
     if paid.frozen is not None:
         return Answer(paid.frozen.status, paid.frozen.body, replayed=True)
-    done = queries.status(caller.org, paid.payment) in _DONE
+    done = not paid.leaves and queries.status(caller.org, paid.payment) in _DONE
     if at_once and not (done or paid.first):
         # The first request may still be waiting for the outcome: its answer is not ours to give.
         raise KeyInFlight("The first request under this key has not been answered yet. Ask again shortly.")

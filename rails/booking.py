@@ -1,6 +1,8 @@
 """How the engine's own processes write: system records, signed for the organisation, in one SQL function call."""
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +10,21 @@ from codespar.identity import acting
 from codespar.lib import clock, db, ids
 from ledger import records
 from rails import workers
+
+# A record names a head of less than a minute ago: one that was seen before a call of a rail is old enough to look again.
+_FRESH_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A chain's head, {seq, hash}, as this process saw it."""
+
+    value: Mapping[str, Any]
+    seen: float = field(default_factory=time.monotonic)
+
+    @property
+    def fresh(self) -> bool:
+        return time.monotonic() - self.seen < _FRESH_SECONDS
 
 
 def actor() -> str:
@@ -38,8 +55,12 @@ def write(
     on_behalf_of: str | None = None,
     project: str | None = None,
     with_openings: bool = False,
+    after: Head | None = None,
 ) -> dict[str, Any]:
-    """Sign a record of what this process does and call `function(org, content, sig[, openings])`. Returns {seq, hash} or {moved}."""
+    """Sign a record of what this process does and call `function(org, content, sig[, openings])`. Returns {seq, hash} or {moved}.
+
+    `after` is the head that this process has seen already, if it has.
+    """
     draft = records.Draft(
         kind=kind,
         livemode=livemode,
@@ -53,6 +74,7 @@ def write(
         parts=parts,
         openings=openings or records.Openings(),
     )
-    signed = acting.sign(draft, after=db.call("head_read", org), now=clock.now())
+    head = after.value if after and after.fresh else db.call("head_read", org)
+    signed = acting.sign(draft, after=head, now=clock.now())
     extra = (signed.openings,) if with_openings else ()
     return dict(db.call(function, org, signed.content, signed.sig, *extra, refusals=acting.COMMON))

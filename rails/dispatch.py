@@ -4,6 +4,7 @@ Each step is durable before the next begins, and each may be repeated by another
 process that wrote its attempt, before `send_by`, once; whoever comes later only asks.
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from codespar.lib.errors import CodesparError, Unavailable
 from mandates.decision import MOST_SKEW
 from rails import accounts, booking, evidence, hints, outcomes, queue, rollback, workers
 from rails.adapters.base import Adapter, Instruction, Outcome, RefundInstruction, Result
+from rails.booking import Head
 
 log = structlog.get_logger(__name__)
 THREADS = 32
@@ -33,6 +35,7 @@ T = TypeVar("T")
 Order = TypeVar("Order", Instruction, RefundInstruction)
 # What this process has seen of its own attempts and could not book yet.
 _owed: deque[Callable[[], None]] = deque()
+_paying = threading.Lock()
 
 
 def run_once() -> int:
@@ -80,15 +83,16 @@ def run(patience: float = 60.0) -> None:
 
 def _pay_debts() -> None:
     """Book what this process knows and could not book before. What the database refuses is logged, and found by asking."""
-    for _ in range(len(_owed)):
-        debt = _owed.popleft()
-        try:
-            debt()
-        except Unavailable:
-            _owed.append(debt)
-            raise
-        except FAULTS as error:
-            log.error("result_not_booked", error=type(error).__name__, detail=str(error))
+    with _paying:
+        for _ in range(len(_owed)):
+            debt = _owed.popleft()
+            try:
+                debt()
+            except Unavailable:
+                _owed.append(debt)
+                raise
+            except FAULTS as error:
+                log.error("result_not_booked", error=type(error).__name__, detail=str(error))
 
 
 def _book_or_owe(debt: Callable[[], None]) -> None:
@@ -126,9 +130,10 @@ def _expire(org: UUID, rows: list[UUID]) -> None:
 
 def _send(org: UUID, rows: list[UUID]) -> None:
     """authorized -> submitted -> whatever the rail says. Signatures are verified here again, by this process and role."""
-    known = evidence.public_keys(org)
+    found = queue.to_send(org, rows)
+    known = evidence.public_keys(found.keys)
     good: list[Row] = []
-    for payment in queue.payments(org, rows):
+    for payment in found.payments:
         if payment["status"] != "authorized":
             continue
         fault = evidence.fault(payment, known=known, deployment=settings.CONFIG.deployment, now=clock.now())
@@ -138,15 +143,16 @@ def _send(org: UUID, rows: list[UUID]) -> None:
             log.error("payment_evidence_fault", payment=ids.wire("pay", payment["id"]), fault=fault)
             _end_unsent(payment, "canceled", f"evidence_{fault}")
     for batch in _by_mode(good):
-        _submit(org, batch)
+        _submit(org, batch, found.head)
 
 
-def _submit(org: UUID, batch: list[Row]) -> None:
+def _submit(org: UUID, batch: list[Row], head: Head) -> None:
+    _open(batch)
     sent_by = clock.now() + timedelta(seconds=settings.CONFIG.send_seconds)
     for payment in batch:
         payment["attempt_id"], payment["send_by"] = ids.new(), min(sent_by, payment["submit_by"])
     try:
-        batch, clear = _recorded(org, batch)
+        batch, clear = _recorded(org, batch, head)
     except Unavailable:
         # The attempts may have been recorded: then it is for this process to say that nothing left.
         _owed.append(partial(outcomes.book, [outcomes.of_answer(payment, _unsent("interrupted")) for payment in batch]))
@@ -154,11 +160,15 @@ def _submit(org: UUID, batch: list[Row]) -> None:
     _call(batch, lambda payment: _pay(payment, payment["attempt_id"] in clear), _book_answers)
 
 
-def _recorded(org: UUID, batch: list[Row]) -> tuple[list[Row], set[UUID]]:
+def _recorded(org: UUID, batch: list[Row], head: Head) -> tuple[list[Row], set[UUID]]:
     """Record an attempt for each payment that may still leave: (those that have one now, the attempts that may be sent)."""
     while batch:
-        done = booking.write("payments_submit", org=org, livemode=batch[0]["livemode"], kind="payments.submitted", **_submission(batch))
+        done = booking.write(
+            "payments_submit", org=org, livemode=batch[0]["livemode"], kind="payments.submitted", after=head, **_submission(batch)
+        )
         if "moved" not in done:
+            for payment in batch:
+                payment["head"] = Head(done)
             break
         reasons = {item["payment"]: item["reason"] for item in done["moved"]}
         for payment in batch:
@@ -219,6 +229,7 @@ def _end_unsent(payment: Row, state: str, code: str) -> None:
 def _ask(org: UUID, rows: list[UUID]) -> None:
     """What was sent and is not over: ask the rail by our key. Nothing is ever sent again."""
     asked = [payment for payment in queue.payments(org, rows) if payment["status"] in ("submitted", "uncertain") and payment["attempt_id"]]
+    _open(asked)
     _call(asked, _query, _book_queries)
 
 
@@ -232,14 +243,14 @@ def _query(payment: Row) -> Outcome | None:
 
 def _leave(row: Row, told: Callable[[Row, Adapter], Order], send: Callable[[Adapter], Callable[[Order, float], Outcome]]) -> Outcome:
     """The one place where money leaves: once, by whoever holds the attempt. Never raises."""
+    adapter = row["adapter"]
     try:
-        adapter = accounts.adapter(row["org_id"], row["rail"], row["livemode"])
+        if adapter is None:
+            return _unsent("not_sendable")
         order = told(row, adapter)
     except FAULTS as error:
         log.error("not_sendable", row=str(row["id"]), error=type(error).__name__)
         return _unsent("not_sendable")
-    # The rail may be slow, and connections are few.
-    db.release()
     try:
         return send(adapter)(order, time.monotonic() + settings.CONFIG.rail_seconds)
     except Exception as error:
@@ -252,10 +263,11 @@ def _learn(
     row: Row, told: Callable[[Row, Adapter], Order], ask: Callable[[Adapter], Callable[[str, Order, float], Outcome]]
 ) -> Outcome | None:
     """What the rail knows; None when it cannot even be asked."""
+    adapter = row["adapter"]
     try:
-        adapter = accounts.adapter(row["org_id"], row["rail"], row["livemode"])
+        if adapter is None:
+            return None
         expected = told(row, adapter)
-        db.release()
         row["asked_at"] = clock.now()
         return ask(adapter)(expected.key, expected, time.monotonic() + settings.CONFIG.rail_seconds)
     except FAULTS as error:
@@ -289,17 +301,42 @@ def instruction(payment: Row, adapter: Adapter) -> Instruction:
 def _call(rows: list[Row], call: Callable[[Row], T], book: Callable[[list[tuple[Row, T]]], None]) -> None:
     """Talk to the rail about all rows at once; book what has come back, together, without waiting for the slow ones.
 
-    The threads touch the network only, but for opening the credential; the database is written by this thread alone.
+    The threads touch the network only; the database is this thread's alone, who has given it back meanwhile.
     """
-    if not rows:
-        return
+    # The rail may be slow, and connections are few.
+    db.release()
+    if len(rows) == 1:
+        book([(rows[0], call(rows[0]))])
+    elif rows:
+        _call_all(rows, call, book)
+
+
+def _call_all(rows: list[Row], call: Callable[[Row], T], book: Callable[[list[tuple[Row, T]]], None]) -> None:
     with ThreadPoolExecutor(max_workers=min(THREADS, len(rows))) as pool:
-        running: dict[Future[T], Row] = {pool.submit(_releasing, call, row): row for row in rows}
+        running: dict[Future[T], Row] = {pool.submit(call, row): row for row in rows}
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             answers = [(running.pop(future), future.result()) for future in finished]
             for batch in _by_mode(answers, key=lambda pair: pair[0]["livemode"]):
                 book(batch)
+
+
+def _open(rows: list[Row]) -> None:
+    """Open the credential of each rail account once, for all rows that go over it. Without one a row can neither be sent nor asked."""
+    opened: dict[tuple[Any, ...], Adapter | None] = {}
+    for row in rows:
+        account = (row["org_id"], row["rail"], row["livemode"])
+        if account not in opened:
+            opened[account] = _opened(*account)
+        row["adapter"] = opened[account]
+
+
+def _opened(org: UUID, rail: str, livemode: bool) -> Adapter | None:
+    try:
+        return accounts.adapter(org, rail, livemode)
+    except FAULTS as error:
+        log.error("rail_not_open", org=str(org), rail=rail, error=type(error).__name__)
+        return None
 
 
 def _releasing(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -321,10 +358,7 @@ def _book_queries(answers: list[tuple[Row, Outcome | None]]) -> None:
 
 def _step_of(row: Row, answer: Outcome | None, kind: str) -> outcomes.Step | None:
     """What to book of a question's answer; None when it is to be asked again, later."""
-    if answer is None:
-        step = outcomes.unasked(row)
-    else:
-        step = outcomes.of_query(row, answer, accounts.adapter(row["org_id"], row["rail"], row["livemode"]).capabilities)
+    step = outcomes.unasked(row) if answer is None else outcomes.of_query(row, answer, row["adapter"].capabilities)
     if step is None:
         db.call("work_later", row["org_id"], kind, row["id"], workers.identity())
     return step
@@ -339,6 +373,7 @@ def _refund(org: UUID, rows: list[UUID]) -> None:
 
 
 def _send_refund(refund: Row) -> None:
+    _open([refund])
     refund["attempt_id"], refund["send_by"] = ids.new(), clock.now() + timedelta(seconds=settings.CONFIG.send_seconds)
     try:
         clear = _refund_recorded(refund)
@@ -347,6 +382,7 @@ def _send_refund(refund: Row) -> None:
         raise
     if clear is None:
         return
+    db.release()
     answer = _leave(refund, _refund_instruction, lambda adapter: adapter.refund) if clear else _unsent("stopped_before_send")
     _book_or_owe(partial(outcomes.book_refund, refund, outcomes.of_answer(refund, answer)))
 
@@ -369,6 +405,8 @@ def _refund_recorded(refund: Row) -> bool | None:
 
 
 def _ask_refund(refund: Row) -> None:
+    _open([refund])
+    db.release()
     step = _step_of(refund, _learn(refund, _refund_instruction, lambda adapter: adapter.query_refund), "refund")
     if step is not None:
         outcomes.book_refund(refund, step)

@@ -1,9 +1,8 @@
 """What the dispatcher checks again before a byte leaves: another process and another role than the one that decided."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -17,9 +16,9 @@ from mandates import credentials
 Keys = Mapping[str, Ed25519PublicKey | EllipticCurvePublicKey]
 
 
-def public_keys(org: UUID) -> Keys:
-    """The organisation's public keys by key id."""
-    return {key["kid"]: keys.load_public(key["jwk"]) for key in keys.public_keys(org)}
+def public_keys(found: Iterable[Mapping[str, Any]]) -> Keys:
+    """An organisation's public keys, as the database tells them (`kid` and `jwk`), by key id."""
+    return {key["kid"]: keys.load_public(key["jwk"]) for key in found}
 
 
 def fault(payment: Mapping[str, Any], *, known: Keys, deployment: str, now: datetime) -> str | None:

@@ -5,27 +5,34 @@ from contextlib import suppress
 from uuid import UUID
 
 import redis
-from celery import current_app
-from kombu.exceptions import OperationalError
 
 from codespar.lib import cache
 
+_WORK = "codespar:work"
 _KEEP_SECONDS = 60
 
 
 def work() -> None:
     """Tell the dispatcher that something is due."""
-    with suppress(OperationalError, redis.RedisError, OSError):
-        current_app.send_task("rails.tasks.dispatch", queue="rail", expires=30, retry=False, ignore_result=True)
+    _push(_WORK)
+
+
+def take(most: int = 32) -> bool:
+    """Wait for hints that something is due, at most a second, and take up to `most` of them. Whether there was one."""
+    try:
+        if cache.client().blpop([_WORK], timeout=1.0) is None:
+            return False
+        # One look at what is due answers all of them.
+        cache.client().lpop(_WORK, most - 1)
+        return True
+    except redis.RedisError:
+        time.sleep(1.0)
+        return False
 
 
 def outcome(payment: UUID) -> None:
     """Tell whoever waits for this payment that its state has changed."""
-    with suppress(redis.RedisError):
-        pipe = cache.client().pipeline(transaction=False)
-        pipe.rpush(_name(payment), "1")
-        pipe.expire(_name(payment), _KEEP_SECONDS)
-        pipe.execute()
+    _push(_name(payment))
 
 
 def wait(payment: UUID, seconds: float) -> None:
@@ -37,6 +44,14 @@ def wait(payment: UUID, seconds: float) -> None:
         cache.client().blpop([_name(payment)], timeout=max(0.01, min(seconds, 1.0)))
     except redis.RedisError:
         time.sleep(min(0.1, seconds))
+
+
+def _push(name: str) -> None:
+    with suppress(redis.RedisError):
+        pipe = cache.client().pipeline(transaction=False)
+        pipe.rpush(name, "1")
+        pipe.expire(name, _KEEP_SECONDS)
+        pipe.execute()
 
 
 def _name(payment: UUID) -> str:

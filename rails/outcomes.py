@@ -105,6 +105,7 @@ def _book_together(steps: list[Step]) -> list[str] | None:
         parts=parts,
         openings=openings,
         with_openings=True,
+        after=steps[0].row.get("head"),
         **booking.context([step.row for step in steps]),
     )
     return done.get("moved")

@@ -4,7 +4,9 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
-from codespar.lib import clock, db, ids, pages
+from codespar.lib import clock, db, ids
+from codespar.lib.errors import NotFound
+from codespar.lib.models import together
 from ledger.models import Entry, Opening
 from ledger.serializers import receipt
 from mandates.models import Decision
@@ -14,37 +16,22 @@ from rails.models import Approval, ApprovalVote, Payment, Refund
 
 def status(org: UUID, payment: UUID) -> str:
     """The state that a payment is in now."""
-    with db.tenant(org):
-        found: str = Payment.objects.for_org(org).values_list("status", flat=True).get(id=payment)
-    return found
+    [[found]] = db.read(org, ("SELECT status FROM payments WHERE org_id = %s AND id = %s", [str(org), str(payment)]))
+    return str(found["status"])
 
 
 def payments(org: UUID, rows: list[Payment]) -> list[dict[str, Any]]:
-    """Payments as the API shows them."""
-    with db.tenant(org):
-        decisions = {d.id: d for d in Decision.objects.for_org(org).filter(id__in=[row.decision_id for row in rows])}
-        entries = {e.id: e for e in Entry.objects.for_org(org).filter(id__in=[row.entry_id for row in rows])}
-        texts = _texts(org, rows)
-        refunds = _refunds(org, [row.id for row in rows if row.refunding or row.refunded or row.captured])
-        approvals = _approvals(org, [row.id for row in rows])
-    return [
-        serializers.payment(
-            row,
-            {
-                "decision": decisions[row.decision_id],
-                "receipt": receipt(entries[row.entry_id]),
-                "texts": texts,
-                "refunds": refunds[row.id],
-                "approval": approvals.get(row.id),
-            },
-        )
-        for row in rows
-    ]
+    """Payments as the API shows them, in their order."""
+    found = _shown(org, [row.id for row in rows])
+    return [found[row.id] for row in rows]
 
 
-def payment(org: UUID, payment: UUID, **where: Any) -> dict[str, Any]:
+def payment(org: UUID, payment: UUID) -> dict[str, Any]:
     """One payment. Raises `NotFound`."""
-    return payments(org, [pages.one(Payment, org, payment, "payment", **where)])[0]
+    found = _shown(org, [payment])
+    if payment not in found:
+        raise NotFound("There is no such payment.")
+    return found[payment]
 
 
 def approval_of(org: UUID, payment: UUID) -> str | None:
@@ -54,30 +41,51 @@ def approval_of(org: UUID, payment: UUID) -> str | None:
     return ids.wire("apr", found.id) if found else None
 
 
-def _texts(org: UUID, rows: list[Payment]) -> dict[str | None, str | None]:
-    commits = [bytes.fromhex(text) for row in rows for text in (row.memo, row.reference) if text]
-    if not commits:
-        return {}
-    found = Opening.objects.for_org(org).filter(commit__in=commits)
-    return {bytes(opening.commit).hex(): bytes(opening.value).decode() for opening in found}
-
-
-def _refunds(org: UUID, found: list[UUID]) -> dict[UUID, list[Refund]]:
-    by_payment: dict[UUID, list[Refund]] = defaultdict(list)
-    if found:
-        for row in Refund.objects.for_org(org).filter(payment_id__in=found):
-            by_payment[row.payment_id].append(row)
-    return by_payment
-
-
-def _approvals(org: UUID, found: list[UUID]) -> dict[UUID, dict[str, Any]]:
-    rows = list(Approval.objects.for_org(org).filter(payment_id__in=found))
-    votes = (
-        {vote.approval_id: vote for vote in ApprovalVote.objects.for_org(org).filter(approval_id__in=[row.id for row in rows])}
-        if rows
-        else {}
+def _shown(org: UUID, asked: list[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Everything that is shown of these payments, read at once."""
+    names = [str(payment) for payment in asked]
+    mine = "org_id = %s AND id = ANY(%s::uuid[])"
+    own = [str(org), names]
+    rows, decisions, entries, openings, refunds, approvals, votes = together(
+        org,
+        (Payment, "id = ANY(%s::uuid[])", [names]),
+        (Decision, f"id IN (SELECT decision_id FROM payments WHERE {mine})", own),
+        (Entry, f"id IN (SELECT entry_id FROM payments WHERE {mine})", own),
+        (Opening, f"commit IN (SELECT decode(unnest(ARRAY[memo, reference]), 'hex') FROM payments WHERE {mine})", own),
+        (Refund, "payment_id = ANY(%s::uuid[]) ORDER BY id DESC", [names]),
+        (Approval, "payment_id = ANY(%s::uuid[])", [names]),
+        (ApprovalVote, "approval_id IN (SELECT id FROM approvals WHERE org_id = %s AND payment_id = ANY(%s::uuid[]))", own),
     )
-    return {row.payment_id: _approval(row, votes.get(row.id)) for row in rows}
+    about = {
+        "decision": {decision.id: decision for decision in decisions},
+        "receipt": {entry.id: receipt(entry) for entry in entries},
+        "refunds": _by_payment(refunds),
+        "approval": _approvals(approvals, votes),
+    }
+    texts = {bytes(opening.commit).hex(): bytes(opening.value).decode() for opening in openings}
+    return {row.id: serializers.payment(row, _about(row, texts, about)) for row in rows}
+
+
+def _about(row: Payment, texts: dict[str, str], about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "decision": about["decision"][row.decision_id],
+        "receipt": about["receipt"][row.entry_id],
+        "texts": texts,
+        "refunds": about["refunds"][row.id],
+        "approval": about["approval"].get(row.id),
+    }
+
+
+def _by_payment(refunds: list[Refund]) -> dict[UUID, list[Refund]]:
+    found: dict[UUID, list[Refund]] = defaultdict(list)
+    for row in refunds:
+        found[row.payment_id].append(row)
+    return found
+
+
+def _approvals(rows: list[Approval], votes: list[ApprovalVote]) -> dict[UUID, dict[str, Any]]:
+    by_approval = {vote.approval_id: vote for vote in votes}
+    return {row.payment_id: _approval(row, by_approval.get(row.id)) for row in rows}
 
 
 def _approval(row: Approval, vote: ApprovalVote | None) -> dict[str, Any]:

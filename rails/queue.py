@@ -7,6 +7,7 @@ from uuid import UUID
 
 from codespar.lib import db
 from rails import workers
+from rails.booking import Head
 
 BATCH = 32
 # Longer than an attempt may take from its record to its answer.
@@ -63,6 +64,8 @@ JOIN counterparty_versions v ON v.org_id = p.org_id AND v.counterparty_id = p.co
 LEFT JOIN attempts a ON a.org_id = p.org_id AND a.payment_id = p.id AND a.operation = 'pay'
 WHERE p.org_id = %s AND p.id = ANY(%s::uuid[]) ORDER BY p.id
 """
+_KEYS = "SELECT kid, jwk FROM public_keys(%s)"
+_HEAD = "SELECT seq, encode(hash, 'hex') AS hash FROM ledger_heads WHERE org_id = %s"
 _REFUNDS = """
 SELECT r.*, p.livemode, p.project_id, p.agent_id, p.currency, p.rail, p.rail_key AS payment_key, p.status AS payment_status,
        p.captured, p.refunded, a.id AS attempt_id, a.send_by, a.worker,
@@ -72,6 +75,21 @@ JOIN payments p ON p.org_id = r.org_id AND p.id = r.payment_id
 LEFT JOIN attempts a ON a.org_id = r.org_id AND a.refund_id = r.id
 WHERE r.org_id = %s AND r.id = ANY(%s::uuid[]) ORDER BY r.id
 """
+
+
+@dataclass(frozen=True, slots=True)
+class ToSend:
+    """Payments with what sending them needs: the organisation's public keys, and its chain's head."""
+
+    payments: list[dict[str, Any]]
+    keys: list[dict[str, Any]]
+    head: Head
+
+
+def to_send(org: UUID, ids: list[UUID]) -> ToSend:
+    """What sending these payments needs, read at once."""
+    rows, keys, [head] = db.read(org, (_PAYMENTS, _of(org, ids)), (_KEYS, [str(org)]), (_HEAD, [str(org)]))
+    return ToSend([_decoded(row) for row in rows], [{**key, "jwk": db.decode(key["jwk"])} for key in keys], Head(head))
 
 
 def payments(org: UUID, ids: list[UUID]) -> list[dict[str, Any]]:
@@ -87,9 +105,13 @@ def refunds(org: UUID, ids: list[UUID]) -> list[dict[str, Any]]:
 def _read(query: str, org: UUID, ids: list[UUID]) -> list[dict[str, Any]]:
     if not ids:
         return []
-    with db.tenant(org):
-        found = db.select(query, [str(org), [str(row) for row in ids]])
-    for row in found:
-        if "counterparty" in row:
-            row["counterparty"] = db.decode(row["counterparty"])
-    return found
+    [found] = db.read(org, (query, _of(org, ids)))
+    return [_decoded(row) for row in found]
+
+
+def _of(org: UUID, ids: list[UUID]) -> list[Any]:
+    return [str(org), [str(row) for row in ids]]
+
+
+def _decoded(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "counterparty": db.decode(row["counterparty"])} if "counterparty" in row else row

@@ -2,13 +2,7 @@
 
 from celery import shared_task
 
-from rails import credits, dispatch, webhooks
-
-
-@shared_task(name="rails.tasks.dispatch", ignore_result=True)
-def dispatch_due() -> None:
-    """Drive what is due one step on, until nothing is."""
-    dispatch.run()
+from rails import credits, webhooks
 
 
 @shared_task(name="rails.tasks.notices", ignore_result=True)

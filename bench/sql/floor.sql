@@ -170,17 +170,3 @@ BEGIN
     UPDATE idempotency_keys SET status = k.status, body = k.body, frozen_at = clock_timestamp()
     WHERE org_id = p_org AND principal = k.principal AND operation = k.operation AND key_hash = sha256(uuid_send(p_id));
 END $$;
-
--- History: so many payments more, each whole, with its three entries in the chain.
-CREATE FUNCTION bench.fill(p_org uuid, p_payments integer) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    v_id uuid;
-BEGIN
-    FOR n IN 1..p_payments LOOP
-        v_id := new_id();
-        PERFORM bench.authorise(p_org, v_id);
-        PERFORM bench.submit(p_org, v_id);
-        PERFORM bench.result(p_org, v_id);
-        PERFORM bench.freeze(p_org, v_id);
-    END LOOP;
-END $$;

@@ -18,6 +18,8 @@ UNANSWERED = (
     "The database did not answer in time, so it is not known whether this was done: try again under the same Idempotency-Key, where "
     "what was done is found and not done twice."
 )
+# A statement and its parameters.
+Query = tuple[str, list[Any]]
 Refusals = Mapping[str, Callable[[str], CodesparError]]
 
 
@@ -65,6 +67,20 @@ def rows(function: str, *arguments: Any) -> list[tuple[Any, ...]]:
     return _rows(f"SELECT * FROM {function}({_marks(arguments)})", arguments, {})
 
 
+def read(org: UUID, *queries: Query) -> list[list[dict[str, Any]]]:
+    """Reads of one organisation in one round trip: one transaction that sees that organisation's rows, and no others.
+
+    Returns the rows of each query, as dicts; jsonb is text (`decode`). Raises `Unavailable`.
+    """
+    text = ";".join(["SELECT set_config('codespar.org', %s, true)", *(query for query, _ in queries)])
+    with unavailable(), connection.cursor() as cursor:
+        cursor.execute(text, [str(org), *(value for _, parameters in queries for value in parameters)])
+        found = []
+        while cursor.nextset():
+            found.append(_dicts(cursor))
+    return found
+
+
 def now() -> datetime:
     """The database's clock. Raises `Unavailable`."""
     with unavailable(), connection.cursor() as cursor:
@@ -82,8 +98,12 @@ def select(query: str, parameters: list[Any] | dict[str, Any] | None = None) -> 
     """Rows of a read, as dicts. Inside `tenant(...)` unless the table is no tenant's."""
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
-        names = [column.name for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return _dicts(cursor)
+
+
+def _dicts(cursor: Any) -> list[dict[str, Any]]:
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _rows(query: str, arguments: tuple[Any, ...], refusals: Refusals) -> list[tuple[Any, ...]]:

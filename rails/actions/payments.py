@@ -41,12 +41,16 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """The payment that a request made, or found: `frozen` when its answer was given before, `first` when this request made it."""
+    """The payment that a request made, or found: `frozen` when its answer was given before, `first` when this request made it.
+
+    `leaves` says that it was allowed just now, so that there is something to wait for.
+    """
 
     payment: UUID
     first: bool
     frozen: Frozen | None = None
     presented: bool = False
+    leaves: bool = False
 
 
 def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Paid:
@@ -68,7 +72,7 @@ def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Pa
         if "seq" in done:
             if verdict.outcome == "allow":
                 hints.work()
-            return Paid(payment, first=True)
+            return Paid(payment, first=True, leaves=verdict.outcome == "allow")
         if done.get("twin"):
             original = _presented(principal, snapshot, verdict, ask)
             if original is not None:

@@ -54,6 +54,8 @@ def elsewhere(cursor: Any, deployment: str) -> str | None:
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    """Django's, with checked connections, and a pool that is one process's own."""
+
     def get_connection_params(self) -> dict[str, Any]:
         found = super().get_connection_params()
         if self.settings_dict.get("WATCHED"):
@@ -90,3 +92,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if found:
             return f"CODESPAR_DEPLOYMENT is {deployment}, but this database belongs to {found}: a deployment keeps its first name"
         return None
+
+
+# What a fork inherits: its parent's connections, which must not even be closed here.
+_inherited: list[dict[str, Any]] = []
+
+
+def _forget() -> None:
+    pools: dict[str, Any] = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]  # newer than the stubs
+    _inherited.append(dict(pools))
+    pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

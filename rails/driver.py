@@ -1,0 +1,36 @@
+"""The driver: a thread in each of the dispatcher's processes that waits for hints and drives what is due, at once.
+
+Not a Celery task for each hint: a task costs more than the payment, and Celery closes the database connections after each. When Redis is
+away there are no hints, and the sweeper alone drives.
+"""
+
+import threading
+
+import structlog
+from celery import current_app
+from celery.signals import worker_process_init
+
+from codespar.lib import db
+from rails import dispatch, hints
+
+log = structlog.get_logger(__name__)
+
+
+@worker_process_init.connect
+def start(**_: object) -> None:
+    """Celery's children begin here; those of another queue than `rail` drive nothing."""
+    if "rail" in current_app.amqp.queues:
+        threading.Thread(target=_drive_forever, name="driver", daemon=True).start()
+
+
+def _drive_forever() -> None:
+    while True:
+        if not hints.take():
+            continue
+        try:
+            dispatch.run()
+        except Exception as error:
+            # What is due stays due: the next hint or the sweeper finds it.
+            log.error("drive_failed", error=type(error).__name__, detail=str(error))
+        finally:
+            db.release()
