@@ -6,7 +6,7 @@ STAMP := .venv/.synced
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: demo test check fmt clean help
+.PHONY: demo test bench check fmt clean help
 
 $(STAMP): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: set PYTHON=python3.12 or the like.")'
@@ -21,10 +21,13 @@ demo: $(STAMP) ## Start everything on this machine and play a story through it (
 test: $(STAMP) ## Run the tests on two workers; ARGS="-k name" goes to pytest
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
+bench: $(STAMP) ## Measure a payment beside its floors, some 15 minutes; ARGS="--quick" takes two
+	@$(PY) -m bench $(ARGS)
+
 check: $(STAMP) ## Format, lint, types, imports, migrations, documents
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
-	.venv/bin/mypy codespar wallets mandates ledger rails
+	.venv/bin/mypy codespar wallets mandates ledger rails bench
 	.venv/bin/lint-imports
 	$(PY) -m codespar.checks
 

@@ -16,9 +16,9 @@ from codespar.launcher.processes import Spec
 from codespar.launcher.stack import Stack, StackInfo
 from codespar.launcher.state import private_folder
 
-STATE = PROJECT / ".codespar" / "bench"
+STATE = Path(os.environ.get("CODESPAR_STATE_DIR") or PROJECT / ".codespar" / "bench")
 # Two engines and a floor with a connection for each thread share the server. Durability is the launcher's, which is production's.
-SETTINGS = {"max_connections": "300", "shared_preload_libraries": "pg_stat_statements"}
+SETTINGS = {"max_connections": "400", "shared_preload_libraries": "pg_stat_statements"}
 # Each access token may ask as often as it can.
 UNLIMITED = {"CODESPAR_REQUESTS_PER_MINUTE": "10000000"}
 SQL = [Path(__file__).with_name("sql") / name for name in ("floor.sql", "history.sql")]

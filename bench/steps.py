@@ -27,6 +27,7 @@ _API = (
     ("rails.hints", "work", "hint the dispatcher"),
     ("rails.answering", "_wait", "wait"),
     ("rails.hints", "wait", "wait for the hint"),
+    ("rails.queries", "payment", "read the answer"),
     ("rails.answering", "render", "render"),
     ("rails.answering", "freeze", "freeze the answer"),
 )

@@ -36,18 +36,16 @@ def answer(request: HttpRequest, caller: Principal, paid: Paid, key: Key, *, at_
     if at_once and not (done or paid.first):
         # The first request may still be waiting for the outcome: its answer is not ours to give.
         raise KeyInFlight("The first request under this key has not been answered yet. Ask again shortly.")
-    if not at_once and not done:
-        _wait(caller.org, paid.payment)
-    code, body = render(request, caller.org, paid.payment, at_once=at_once)
+    shown = None if at_once or done else _wait(caller.org, paid.payment)
+    code, body = render(request, caller.org, shown or queries.payment(caller.org, paid.payment), at_once=at_once)
     if paid.presented:
         return Answer(code, canonical.compact(body), replayed=True)
     said = freeze(caller, key, code, canonical.compact(body))
     return Answer(said.status, said.body, replayed=not paid.first)
 
 
-def render(request: HttpRequest, org: UUID, payment: UUID, *, at_once: bool = False) -> tuple[int, dict[str, Any]]:
+def render(request: HttpRequest, org: UUID, shown: dict[str, Any], *, at_once: bool = False) -> tuple[int, dict[str, Any]]:
     """The HTTP status and the body for a payment as it stands."""
-    shown = queries.payment(org, payment)
     if shown["status"] == "denied":
         return 403, denied(request, org, shown)
     waits = shown["status"] == "requires_approval" or (at_once and shown["status"] not in _DONE)
@@ -72,17 +70,19 @@ def _receipts(org: UUID, code: str, shown: dict[str, Any]) -> dict[str, str]:
     return {"revocation_receipt" if code == "mandate_revoked" else "stop_receipt": receipt} if receipt else {}
 
 
-def _wait(org: UUID, payment: UUID) -> None:
-    """Wait without holding a database connection."""
+def _wait(org: UUID, payment: UUID) -> dict[str, Any] | None:
+    """Wait without holding a database connection. The payment as it is shown at its end; None when that did not come."""
     if not _waiting.acquire(blocking=False):
-        return
+        return None
     try:
         until = time.monotonic() + settings.CONFIG.wait_seconds
         while (left := until - time.monotonic()) > 0:
             db.release()
             hints.wait(payment, left)
-            if queries.status(org, payment) in _DONE:
+            shown = queries.payment(org, payment)
+            if shown["status"] in _DONE:
                 hints.outcome(payment)
-                return
+                return shown
+        return None
     finally:
         _waiting.release()

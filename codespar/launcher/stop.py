@@ -35,8 +35,8 @@ def main() -> int:
     remove = "--remove" in sys.argv[1:]
     folder = Path(os.environ.get("CODESPAR_STATE_DIR") or ".codespar")
     try:
-        stop(folder / "test", remove=remove)
-        stop(folder, remove=remove)
+        for each in (folder / "test", folder / "bench", folder):
+            stop(each, remove=remove)
     except LauncherError as error:
         print(error, file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -92,10 +93,15 @@ def public_keys(org: UUID | None = None) -> list[dict[str, Any]]:
 
 def load_public(jwk: dict[str, str]) -> Ed25519PublicKey | EllipticCurvePublicKey:
     """A public JWK as a key. Raises ValueError for anything else than Ed25519 and P-256."""
-    if jwk.get("kty") == "OKP" and jwk.get("crv") == "Ed25519":
-        return Ed25519PublicKey.from_public_bytes(_unb64(jwk["x"]))
-    if jwk.get("kty") == "EC" and jwk.get("crv") == "P-256":
-        return EllipticCurvePublicKey.from_encoded_point(SECP256R1(), b"\x04" + _unb64(jwk["x"]) + _unb64(jwk["y"]))
+    return _public(jwk.get("kty"), jwk.get("crv"), jwk.get("x", ""), jwk.get("y", ""))
+
+
+@lru_cache(maxsize=4096)
+def _public(kty: str | None, crv: str | None, x: str, y: str) -> Ed25519PublicKey | EllipticCurvePublicKey:
+    if (kty, crv) == ("OKP", "Ed25519"):
+        return Ed25519PublicKey.from_public_bytes(_unb64(x))
+    if (kty, crv) == ("EC", "P-256"):
+        return EllipticCurvePublicKey.from_encoded_point(SECP256R1(), b"\x04" + _unb64(x) + _unb64(y))
     raise ValueError("not an Ed25519 or P-256 key")
 
 

@@ -1,15 +1,16 @@
 -- From authorised to the end: claims, attempts, results, cancellations, refunds. All of it in batches of one organisation, one record each.
 
--- The one order of locks for payments that exist: payments, mandates, counters, wallets (then the head).
-CREATE FUNCTION payments_lock(p_org uuid, p_ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+-- The one order of locks for payments that exist: payments, mandates, counters, wallets (then the head). Mandates and counters are
+-- locked for what is released: a capture does not move them.
+CREATE FUNCTION payments_lock(p_org uuid, p_ids uuid[], p_released uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM payments WHERE org_id = p_org AND id = ANY (p_ids) ORDER BY id FOR NO KEY UPDATE;
     PERFORM 1 FROM mandate_usages WHERE org_id = p_org
-        AND mandate_id IN (SELECT mandate_id FROM payments WHERE org_id = p_org AND id = ANY (p_ids)) ORDER BY mandate_id FOR NO KEY UPDATE;
+        AND mandate_id IN (SELECT mandate_id FROM payments WHERE org_id = p_org AND id = ANY (p_released)) ORDER BY mandate_id FOR NO KEY UPDATE;
     PERFORM 1 FROM counters k WHERE k.org_id = p_org
         AND (k.selector, k.currency, k.window_kind, k.window_start) IN (
             SELECT e->>0, e->>1, e->>2, (e->>3)::date FROM holds h, jsonb_array_elements(h.counters) e
-            WHERE h.org_id = p_org AND h.payment_id = ANY (p_ids))
+            WHERE h.org_id = p_org AND h.payment_id = ANY (p_released))
         ORDER BY k.selector, k.currency, k.window_kind, k.window_start FOR NO KEY UPDATE;
     PERFORM books_lock(p_org, ARRAY(SELECT wallet_id FROM payments WHERE org_id = p_org AND id = ANY (p_ids)));
 END $$;
@@ -46,7 +47,7 @@ DECLARE
     v_entry uuid := unwire('ent', c->>'id');
     i jsonb;
 BEGIN
-    PERFORM payments_lock(p_org, v_ids);
+    PERFORM payments_lock(p_org, v_ids, v_ids);
     IF EXISTS (SELECT FROM jsonb_array_elements(c #> '{data,items}') e LEFT JOIN payments y ON y.org_id = p_org AND y.id = unwire('pay', e->>'payment')
                WHERE y.status IS NULL OR y.status NOT IN ('requires_approval', 'authorized') OR y.status IS DISTINCT FROM e->>'from'
                   OR y.livemode IS DISTINCT FROM (c->>'livemode')::boolean
@@ -195,7 +196,8 @@ BEGIN
     c := record_open(p_org, p_content, '{payments.resulted}');
     PERFORM system_actor(c);
     v_entry := unwire('ent', c->>'id');
-    PERFORM payments_lock(p_org, ARRAY(SELECT unwire('pay', e->>'payment') FROM jsonb_array_elements(c #> '{data,items}') e));
+    PERFORM payments_lock(p_org, ARRAY(SELECT unwire('pay', e->>'payment') FROM jsonb_array_elements(c #> '{data,items}') e),
+        ARRAY(SELECT unwire('pay', e->>'payment') FROM jsonb_array_elements(c #> '{data,items}') e WHERE e->>'to' = 'failed'));
     FOR i IN SELECT * FROM jsonb_array_elements(c #> '{data,items}') LOOP
         SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
         SELECT * INTO a FROM attempts WHERE org_id = p_org AND id = unwire('att', i->>'attempt') AND payment_id = y.id AND operation = 'pay';
