@@ -147,7 +147,7 @@ def _send(org: UUID, rows: list[UUID]) -> None:
 
 
 def _submit(org: UUID, batch: list[Row], head: Head) -> None:
-    _open(batch)
+    accounts.open_for(batch)
     sent_by = clock.now() + timedelta(seconds=settings.CONFIG.send_seconds)
     for payment in batch:
         payment["attempt_id"], payment["send_by"] = ids.new(), min(sent_by, payment["submit_by"])
@@ -229,7 +229,7 @@ def _end_unsent(payment: Row, state: str, code: str) -> None:
 def _ask(org: UUID, rows: list[UUID]) -> None:
     """What was sent and is not over: ask the rail by our key. Nothing is ever sent again."""
     asked = [payment for payment in queue.payments(org, rows) if payment["status"] in ("submitted", "uncertain") and payment["attempt_id"]]
-    _open(asked)
+    accounts.open_for(asked)
     _call(asked, _query, _book_queries)
 
 
@@ -321,24 +321,6 @@ def _call_all(rows: list[Row], call: Callable[[Row], T], book: Callable[[list[tu
                 book(batch)
 
 
-def _open(rows: list[Row]) -> None:
-    """Open the credential of each rail account once, for all rows that go over it. Without one a row can neither be sent nor asked."""
-    opened: dict[tuple[Any, ...], Adapter | None] = {}
-    for row in rows:
-        account = (row["org_id"], row["rail"], row["livemode"])
-        if account not in opened:
-            opened[account] = _opened(*account)
-        row["adapter"] = opened[account]
-
-
-def _opened(org: UUID, rail: str, livemode: bool) -> Adapter | None:
-    try:
-        return accounts.adapter(org, rail, livemode)
-    except FAULTS as error:
-        log.error("rail_not_open", org=str(org), rail=rail, error=type(error).__name__)
-        return None
-
-
 def _releasing(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Run a thread's work, and give its database connection back."""
     try:
@@ -373,7 +355,7 @@ def _refund(org: UUID, rows: list[UUID]) -> None:
 
 
 def _send_refund(refund: Row) -> None:
-    _open([refund])
+    accounts.open_for([refund])
     refund["attempt_id"], refund["send_by"] = ids.new(), clock.now() + timedelta(seconds=settings.CONFIG.send_seconds)
     try:
         clear = _refund_recorded(refund)
@@ -405,7 +387,7 @@ def _refund_recorded(refund: Row) -> bool | None:
 
 
 def _ask_refund(refund: Row) -> None:
-    _open([refund])
+    accounts.open_for([refund])
     db.release()
     step = _step_of(refund, _learn(refund, _refund_instruction, lambda adapter: adapter.query_refund), "refund")
     if step is not None:

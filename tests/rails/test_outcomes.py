@@ -158,6 +158,7 @@ def test_what_cannot_be_booked_now_is_booked_before_anything_else(engine: Simple
 def test_an_attempt_that_may_be_recorded_is_owed_as_unsent(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     """The database went away while the attempt was written, or before the last look: nothing left, and only this process knows."""
     payment = row(status="authorized", submit_by=datetime.now(UTC) + timedelta(minutes=1), rail="sandbox", rail_key=b"k" * 32)
+    head = engine.booking.Head({"seq": 1, "hash": "00" * 32})
 
     def answer(name: str, value: Any) -> Any:
         def call(function: str, *arguments: Any, **named: Any) -> Any:
@@ -169,10 +170,11 @@ def test_an_attempt_that_may_be_recorded_is_owed_as_unsent(engine: SimpleNamespa
 
     monkeypatch.setattr(engine.booking, "write", answer("payments_submit", {"seq": 1}))
     monkeypatch.setattr(engine.dispatch.db, "rows", answer("may_send", []))
+    monkeypatch.setattr(engine.dispatch.accounts, "adapter", lambda *arguments: SimpleNamespace())
     monkeypatch.setattr(engine.dispatch, "_call", lambda *arguments: pytest.fail("nothing may leave"))
     monkeypatch.setattr(engine.outcomes, "book", engine.written.append)
     with pytest.raises(Unavailable):
-        engine.dispatch._submit(payment["org_id"], [payment])
+        engine.dispatch._submit(payment["org_id"], [payment], head)
     assert engine.written == []
     engine.dispatch._pay_debts()
     (steps,) = engine.written
@@ -192,6 +194,7 @@ def test_an_adapter_that_raises_leaves_the_payment_uncertain(engine: SimpleNames
 
     monkeypatch.setattr(engine.dispatch.accounts, "adapter", lambda *arguments: SimpleNamespace(send=send))
     payment = row(rail="sandbox")
+    engine.dispatch.accounts.open_for([payment])
     answer = engine.dispatch._leave(payment, lambda row, adapter: None, lambda adapter: adapter.send)
     assert (answer.result, answer.sent) == (Result.UNKNOWN, True)
     assert engine.outcomes.of_answer(payment, answer).after == "uncertain"
@@ -202,7 +205,9 @@ def test_a_credential_that_does_not_open_sends_nothing_and_says_so(engine: Simpl
         raise Unavailable("no key")
 
     monkeypatch.setattr(engine.dispatch.accounts, "adapter", adapter)
-    answer = engine.dispatch._leave(row(rail="sandbox"), lambda row, adapter: None, lambda adapter: adapter.send)
+    payment = row(rail="sandbox")
+    engine.dispatch.accounts.open_for([payment])
+    answer = engine.dispatch._leave(payment, lambda row, adapter: None, lambda adapter: adapter.send)
     step = engine.outcomes.of_answer(row(), answer)
     assert (step.after, step.proof, step.code) == ("failed", "unsent", "not_sendable")
-    assert engine.dispatch._learn(row(rail="sandbox"), lambda row, adapter: None, lambda adapter: adapter.query) is None
+    assert engine.dispatch._learn(payment, lambda row, adapter: None, lambda adapter: adapter.query) is None
