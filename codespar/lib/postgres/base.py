@@ -4,6 +4,7 @@ import os
 import sys
 from typing import Any
 
+from django.db import connections
 from django.db.backends.postgresql import base
 
 from codespar.lib.postgres import watchdog
@@ -34,6 +35,8 @@ LIMIT 1
 # What a runtime role writes by itself; everything else goes through the definer's functions.
 _TABLES = ["codespar_control django_session"]
 _COLUMNS = [f"codespar_control member_devices.{name}" for name in ("last_step", "failures", "failed_at")]
+# Pools of the process that this one was forked from, kept for ever: their end would say goodbye on the parent's own sockets.
+_inherited: list[Any] = []
 
 
 def too_strong(cursor: Any, expected: str) -> str | None:
@@ -94,14 +97,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return None
 
 
-# What a fork inherits: its parent's connections, which must not even be closed here.
-_inherited: list[dict[str, Any]] = []
-
-
-def _forget() -> None:
-    pools: dict[str, Any] = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]  # newer than the stubs
-    _inherited.append(dict(pools))
+def _forget_parent() -> None:
+    """After a fork the child opens its own connections: on a shared one, each would read answers that are meant for the other."""
+    pools = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]  # not in the stubs
+    _inherited.extend(pools.values())
     pools.clear()
+    for wrapper in connections.all(initialized_only=True):
+        _inherited.append(wrapper.connection)
+        wrapper.connection = None
+    watchdog.forget()
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_forget_parent)

@@ -42,6 +42,12 @@ class WatchedCursor(Cursor):
             return super().execute(*arguments, **options)  # type: ignore[misc]
 
 
+def forget() -> None:
+    """After a fork: what the parent's threads watch, and a lock that one of them may hold, are not this process's."""
+    global _watched, _lock
+    _watched, _lock = {}, threading.Lock()
+
+
 def _start() -> None:
     pid = os.getpid()
     if pid not in _started:
