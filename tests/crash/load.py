@@ -1,0 +1,116 @@
+"""Callers that pay, ask again and take back, whatever breaks: each keeps its key until it has an answer, and notes what it was told."""
+
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from tests.support.world import BRL, World
+
+Json = dict[str, Any]
+# What is said of the moment and not of the request: ask again under the same key.
+_AGAIN = (409, 429, 502, 503)
+_PATIENCE = 120.0
+
+
+@dataclass
+class Asked:
+    """One request under one key: a payment, or a refund of the payment `refunds`. `told` is each (id, state) that came back."""
+
+    key: str
+    amount: int
+    refunds: str | None = None
+    told: list[tuple[str, str]] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Load:
+    """`asked` is the journal: what a client may rely on."""
+
+    world: World
+    seed: int
+    asked: list[Asked] = field(default_factory=list)
+    _enough: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def running(self, callers: int = 6) -> Iterator[None]:
+        """Callers at work for the length of the block. At its end each of them still gets an answer to what it has asked."""
+        with ThreadPoolExecutor(callers) as pool:
+            work: list[Future[None]] = [pool.submit(self._call, random.Random(f"{self.seed}-{n}")) for n in range(callers)]
+            try:
+                yield
+            finally:
+                self._enough.set()
+        for one in work:
+            one.result()
+
+    def _call(self, choose: random.Random) -> None:
+        mine: list[Asked] = []
+        token = {"Authorization": f"Bearer {self.world.tokens['agent']}"}
+        with httpx2.Client(base_url=self.world.info.base_url, headers=token, timeout=20.0) as agent:
+            while not self._enough.is_set():
+                time.sleep(choose.uniform(0.05, 0.5))
+                what = choose.random()
+                settled = [one for one in mine if one.told[-1:] and one.told[-1][1] == "settled"]
+                if what < 0.12 and settled:
+                    self._refund(choose.choice(settled), choose, mine)
+                elif what < 0.3 and mine:
+                    self._look(agent, choose.choice(mine))
+                else:
+                    self._pay(agent, choose, mine)
+
+    def _pay(self, agent: httpx2.Client, choose: random.Random, mine: list[Asked]) -> None:
+        asked = self._new(Asked(secrets.token_hex(12), choose.randint(1, 60)))
+        mine.append(asked)
+        wait = {} if choose.random() < 0.5 else {"Prefer": "respond-async"}
+        body = self.world.body(asked.amount)
+        _ask(asked, lambda: agent.post("/v1/payments", json=body, headers={"Idempotency-Key": asked.key, **wait}))
+        if choose.random() < 0.1:
+            # A client that lost the answer, or asks twice.
+            _ask(asked, lambda: agent.post("/v1/payments", json=body, headers={"Idempotency-Key": asked.key, **wait}))
+
+    def _look(self, agent: httpx2.Client, asked: Asked) -> None:
+        if asked.told:
+            _ask(asked, lambda: agent.get(f"/v1/payments/{asked.told[0][0]}"))
+
+    def _refund(self, of: Asked, choose: random.Random, mine: list[Asked]) -> None:
+        """Each payment at most once, a part of it or all."""
+        mine.remove(of)
+        asked = self._new(Asked(secrets.token_hex(12), choose.randint(1, of.amount), refunds=of.told[0][0]))
+        body = {"amount": {"amount": asked.amount, "currency": BRL}}
+        owner = {"Authorization": f"Bearer {self.world.tokens['owner']}", "Idempotency-Key": asked.key}
+        url = f"{self.world.info.console_url}/v1/payments/{asked.refunds}/refund"
+        _ask(asked, lambda: httpx2.post(url, json=body, headers=owner, timeout=20.0))
+
+    def _new(self, asked: Asked) -> Asked:
+        self.asked.append(asked)
+        return asked
+
+
+def _ask(asked: Asked, call: Callable[[], httpx2.Response]) -> None:
+    """Ask until there is an answer that says something of the request."""
+    until = time.monotonic() + _PATIENCE
+    said = "nothing"
+    while time.monotonic() < until:
+        try:
+            answer = call()
+        except httpx2.HTTPError as error:
+            said = repr(error)
+        else:
+            if answer.status_code in (200, 201, 202):
+                shown: Json = answer.json()
+                asked.told.append((shown["id"], shown["status"]))
+                return
+            said = f"{answer.status_code} {answer.text[:200]}"
+            if answer.status_code not in _AGAIN:
+                break
+        time.sleep(0.3)
+    asked.strange.append(said)

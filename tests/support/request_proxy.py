@@ -1,0 +1,163 @@
+"""A proxy between the dispatcher and its rail that does something to single requests."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.support.proxy import Proxy, _reset
+
+STRIKES = ("drop_before", "drop_after", "delay", "half_request", "half_answer", "duplicate", "corrupt")
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """What happens to the next request of this `method` (None: of any).
+
+    drop_before: the rail never sees it. drop_after: the rail answers and nobody hears it. delay: it arrives `seconds` late.
+    half_request and half_answer: a part of the bytes (`share`), then the end. duplicate: it arrives again, `seconds` later.
+    corrupt: bytes of the answer (at `share`) are rubbish.
+    """
+
+    name: str
+    seconds: float = 0.0
+    share: float = 0.5
+    method: str | None = "PUT"
+
+
+class RequestProxy(Proxy):
+    """A `Proxy` for HTTP with `Content-Length` bodies. Each planned strike hits one request, in the order of planning."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._planned: deque[Strike] = deque()
+        self._held: threading.Event | None = None
+        self.holding = threading.Event()
+        super().__init__(host, port)
+
+    def strike(self, strike: Strike) -> None:
+        self._planned.append(strike)
+
+    @property
+    def planned(self) -> int:
+        """How many strikes have not found their request yet."""
+        return len(self._planned)
+
+    @contextlib.contextmanager
+    def holding_writes(self) -> Iterator[None]:
+        """Keep every PUT that arrives, as a slow network would, and let all of them go on at the end; `holding` says that there is one."""
+        self.holding.clear()
+        self._held = threading.Event()
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            held.set()
+
+    def _take(self, request: bytes) -> Strike | None:
+        with self._lock:
+            for strike in self._planned:
+                if strike.method is None or request.startswith(strike.method.encode()):
+                    self._planned.remove(strike)
+                    return strike
+        return None
+
+    def _join(self, client: socket.socket) -> None:
+        if self.fault is not None:
+            return super()._join(client)
+        threading.Thread(target=self._talk, args=(client,), daemon=True).start()
+
+    def _talk(self, client: socket.socket) -> None:
+        """All requests of one connection, one after the other."""
+        server = None
+        try:
+            while request := _message(client):
+                if server is None:
+                    server = self._connect()
+                    with self._lock:
+                        self._pairs.append((client, server))
+                if not self._pass(client, server, request):
+                    break
+        except OSError:
+            pass
+        for one in filter(None, (client, server)):
+            _reset(one)
+
+    def _connect(self) -> socket.socket:
+        server = socket.create_connection(self.target, timeout=5)
+        server.settimeout(None)
+        return server
+
+    def _pass(self, client: socket.socket, server: socket.socket, request: bytes) -> bool:
+        """One request and its answer. Whether the connection goes on."""
+        strike = self._take(request)
+        name = strike.name if strike else ""
+        if name == "drop_before":
+            return False
+        if strike and name == "half_request":
+            return _half(server, request, strike.share)
+        self._wait(request, strike.seconds if strike and name == "delay" else 0.0)
+        server.sendall(request)
+        answer = _message(server)
+        if not answer or name == "drop_after":
+            return False
+        if strike and name == "half_answer":
+            return _half(client, answer, strike.share)
+        if strike and name == "duplicate":
+            threading.Thread(target=self._again, args=(request, strike.seconds), daemon=True).start()
+        if strike and name == "corrupt":
+            client.sendall(_spoiled(answer, strike.share))
+            return False
+        client.sendall(answer)
+        return True
+
+    def _wait(self, request: bytes, seconds: float) -> None:
+        """Whoever has sent the request may be gone when it goes on: the rail gets it all the same."""
+        time.sleep(seconds)
+        held = self._held
+        if held is not None and request.startswith(b"PUT"):
+            self.holding.set()
+            held.wait()
+
+    def _again(self, request: bytes, seconds: float) -> None:
+        time.sleep(seconds)
+        with contextlib.suppress(OSError), self._connect() as server:
+            server.sendall(request)
+            _message(server)
+
+
+def _message(one: socket.socket) -> bytes:
+    """A whole HTTP message; empty at the end of the connection."""
+    found = b""
+    while b"\r\n\r\n" not in found:
+        data = one.recv(65_536)
+        if not data:
+            return b""
+        found += data
+    head, _, body = found.partition(b"\r\n\r\n")
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    left = int(fields.get(b"content-length", b"0")) - len(body)
+    while left > 0:
+        data = one.recv(left)
+        if not data:
+            return b""
+        found, left = found + data, left - len(data)
+    return found
+
+
+def _half(to: socket.socket, message: bytes, share: float) -> bool:
+    """A part of the message and no more. What the other side makes of that is its own business."""
+    to.sendall(message[: int(len(message) * share)])
+    to.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):
+        to.settimeout(5)
+        to.recv(65_536)
+    return False
+
+
+def _spoiled(message: bytes, share: float) -> bytes:
+    """Bytes that no JSON and no header has, somewhere in the message."""
+    at = int(share * (len(message) - 8))
+    return message[:at] + b"\xff\x00\xfe\xff" + message[at + 4 :]
