@@ -71,21 +71,28 @@ class Engine:
 
 
 @contextmanager
-def running(**settings: str) -> Iterator[Engine]:
+def alone(**settings: str) -> Iterator[Engine]:
     """An engine in a folder of its own, with production's settings of Postgres and those given over them."""
     with tempfile.TemporaryDirectory(prefix="codespar-crash-") as folder:
         cluster = Cluster(Path(folder) / "state", deployment="test.localhost", settings=settings)
         with contextlib.ExitStack() as open_:
             open_.callback(cluster.postgres.remove)
             open_.callback(cluster.stop)
-            cluster.start()
-            bank = urlsplit(Stack(cluster).info.sandbox_url)
-            assert bank.hostname and bank.port
-            rail = open_.enter_context(RequestProxy(bank.hostname, bank.port))
-            extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_SANDBOX_URL": f"http://127.0.0.1:{rail.port}"}
-            stack = Stack(cluster, extra_env=extra)
-            stack.supervisor.max_restarts, stack.supervisor.longest_backoff_seconds = 10**6, 0.001
-            yield Engine(cluster, open_.enter_context(stack), rail)
+            yield open_.enter_context(behind_proxy(Stack(cluster.start())))
+
+
+@contextmanager
+def behind_proxy(plan: Stack, **env: str) -> Iterator[Engine]:
+    """`plan`, which was not started, with a proxy between its dispatcher and its bank, and `env` for each of its processes."""
+    bank = urlsplit(plan.info.sandbox_url)
+    assert bank.hostname and bank.port
+    with RequestProxy(bank.hostname, bank.port) as rail:
+        extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_SANDBOX_URL": f"http://127.0.0.1:{rail.port}", **env}
+        # The bank's port is kept from one stack to the next.
+        stack = Stack(plan.cluster, database=plan.info.database, redis_db=plan.info.redis_db, extra_env=extra)
+        stack.supervisor.max_restarts, stack.supervisor.longest_backoff_seconds = 10**6, 0.001
+        with stack:
+            yield Engine(plan.cluster, stack, rail)
 
 
 def kill(process: Process) -> bool:

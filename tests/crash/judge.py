@@ -1,6 +1,5 @@
 """What must be true once everything has gone quiet, whatever was killed: the bank's book, ours, the chain, and what clients were told."""
 
-import json
 import subprocess
 import sys
 import time

@@ -41,7 +41,7 @@ class Load:
     _enough: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
-    def running(self, callers: int = 6) -> Iterator[None]:
+    def running(self, callers: int = 12) -> Iterator[None]:
         """Callers at work for the length of the block. At its end each of them still gets an answer to what it has asked."""
         with ThreadPoolExecutor(callers) as pool:
             work: list[Future[None]] = [pool.submit(self._call, random.Random(f"{self.seed}-{n}")) for n in range(callers)]

@@ -18,7 +18,7 @@ SEED = int(os.environ.get("CODESPAR_TEST_SEED", secrets.randbelow(10**9)))
 def test_whatever_is_killed_each_payment_is_charged_once_or_not_at_all(tmp_path: Path) -> None:
     began, log = time.monotonic(), tmp_path / "faults.log"
     print(f"\nCODESPAR_TEST_SEED={SEED} CODESPAR_TEST_FAULTS={FAULTS}; what was done is in {log}")
-    with engines.running() as engine, log.open("w") as lines:
+    with engines.alone() as engine, log.open("w") as lines:
         world = worlds.make(engine.stack.info, money=10**7, wallet=9 * 10**6)
         load = Load(world, SEED)
         player = faults.Player(engine, lambda line: print(line, file=lines, flush=True))
