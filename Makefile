@@ -6,7 +6,7 @@ STAMP := .venv/.synced
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: demo test bench check fmt clean help
+.PHONY: demo test crash bench check fmt clean help
 
 $(STAMP): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: set PYTHON=python3.12 or the like.")'
@@ -20,6 +20,10 @@ demo: $(STAMP) ## Start everything on this machine and play a story through it (
 
 test: $(STAMP) ## Run the tests on two workers; ARGS="-k name" goes to pytest
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+
+crash: export CODESPAR_TEST_FAULTS ?= 1000
+crash: $(STAMP) ## Kill and pause everything 1,000 times under load, and judge what is left
+	@$(PY) -m pytest -s $(ARGS) tests/crash
 
 bench: $(STAMP) ## Measure a payment beside its floors, some 15 minutes; ARGS="--quick" takes two
 	@$(PY) -m bench $(ARGS)

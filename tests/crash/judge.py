@@ -19,6 +19,8 @@ _OPEN_PAYMENTS = (
     "SELECT status, count(*) AS n FROM payments WHERE status IN ('authorized', 'submitted', 'uncertain', 'reversing') GROUP BY 1"
 )
 _OPEN_REFUNDS = "SELECT status, count(*) AS n FROM refunds WHERE status IN ('authorized', 'submitted', 'uncertain') GROUP BY 1"
+# The bank had booked them, and its answer did not arrive or was not booked.
+_FOUND = "SELECT count(*) AS n FROM attempt_results r JOIN attempts a ON a.id = r.attempt_id WHERE r.source = 'query' AND r.result = 'settled' AND operation = 'pay'"
 # A refund has no table of its own in Python: what may follow what is in the functions that write it.
 _REFUND_STEPS = {"authorized": {"submitted", "uncertain", "settled", "failed"}, "submitted": {"uncertain", "settled", "failed"}}
 _REFUND_STEPS["uncertain"] = {"settled", "failed"}
@@ -66,6 +68,7 @@ def judge(world: World, asked: list[Asked], *, seconds: float = 180) -> Verdict:
     booked = [row for row in bank["payments"] if row["account"] == world.account]
     given = [row for row in bank["refunds"] if row["account"] == world.account]
     states = Counter([f"payments {row['status']}" for row in ours.values()] + [f"refunds {row['status']}" for row in refunds.values()])
+    states["payments found by asking"] = world.rows(_FOUND)[0]["n"]
     return Verdict(
         states,
         still + [f"{name} needs a human" for name, row in {**ours, **refunds}.items() if row["status"] == "needs_human"],

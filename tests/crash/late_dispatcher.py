@@ -1,6 +1,6 @@
 """A dispatcher of one pass, `python -m tests.crash.late_dispatcher`, that stops itself between its last look and its call of the rail.
 
-Somebody sends it SIGCONT when it is late. With `careless` it has forgotten `send_by`, and nothing else.
+It begins with a line on its standard input, and goes on with SIGCONT when it is late. With `careless` it has forgotten `send_by`, and nothing else.
 """
 
 import os
@@ -31,6 +31,7 @@ def main() -> None:
     dispatch._pay = _paused  # type: ignore[assignment]
     if "careless" in sys.argv[1:]:
         exchange._Call.before_write = _unbound  # type: ignore[method-assign]
+    sys.stdin.readline()
     dispatch.run_once()
 
 

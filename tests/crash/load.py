@@ -41,7 +41,7 @@ class Load:
     _enough: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
-    def running(self, callers: int = 12) -> Iterator[None]:
+    def running(self, callers: int = 20) -> Iterator[None]:
         """Callers at work for the length of the block. At its end each of them still gets an answer to what it has asked."""
         with ThreadPoolExecutor(callers) as pool:
             work: list[Future[None]] = [pool.submit(self._call, random.Random(f"{self.seed}-{n}")) for n in range(callers)]
@@ -70,7 +70,7 @@ class Load:
     def _pay(self, agent: httpx2.Client, choose: random.Random, mine: list[Asked]) -> None:
         asked = self._new(Asked(secrets.token_hex(12), choose.randint(1, 60)))
         mine.append(asked)
-        wait = {} if choose.random() < 0.5 else {"Prefer": "respond-async"}
+        wait = {} if choose.random() < 0.3 else {"Prefer": "respond-async"}
         body = self.world.body(asked.amount)
         _ask(asked, lambda: agent.post("/v1/payments", json=body, headers={"Idempotency-Key": asked.key, **wait}))
         if choose.random() < 0.1:

@@ -3,7 +3,6 @@
 import os
 import secrets
 import time
-from pathlib import Path
 
 from tests.crash import engine as engines
 from tests.crash import faults
@@ -13,20 +12,24 @@ from tests.support import world as worlds
 
 FAULTS = int(os.environ.get("CODESPAR_TEST_FAULTS", "50"))
 SEED = int(os.environ.get("CODESPAR_TEST_SEED", secrets.randbelow(10**9)))
+ONLY = os.environ.get("CODESPAR_TEST_ONLY", "")
 
 
-def test_whatever_is_killed_each_payment_is_charged_once_or_not_at_all(tmp_path: Path) -> None:
-    began, log = time.monotonic(), tmp_path / "faults.log"
-    print(f"\nCODESPAR_TEST_SEED={SEED} CODESPAR_TEST_FAULTS={FAULTS}; what was done is in {log}")
-    with engines.alone() as engine, log.open("w") as lines:
+def test_whatever_is_killed_each_payment_is_charged_once_or_not_at_all() -> None:
+    began = time.monotonic()
+    print(f"\nCODESPAR_TEST_SEED={SEED} CODESPAR_TEST_FAULTS={FAULTS} CODESPAR_TEST_ONLY='{ONLY}' replay this plan")
+    with engines.alone() as engine:
         world = worlds.make(engine.stack.info, money=10**7, wallet=9 * 10**6)
-        load = Load(world, SEED)
-        player = faults.Player(engine, lambda line: print(line, file=lines, flush=True))
+        # Long enough for many kills to fall between the bank's booking and our reading of it.
+        engine.rail.lag = 0.15
+        load, player = Load(world, SEED), faults.Player(engine, print)
         with load.running():
-            player.play(faults.plan(SEED, FAULTS))
+            player.play(faults.plan(SEED, FAULTS, ONLY))
         verdict = judge(world, load.asked)
-    made = "\n".join(f"{name:<28}{count:>7}" for name, count in sorted(player.made.items()))
-    print(f"{made}\n{verdict.table()}\n{'faults':<28}{player.made.total():>7}\n{'seconds':<28}{time.monotonic() - began:>7.0f}")
+    rows = [*sorted(player.made.items()), ("faults", player.made.total())]
+    print("\n".join(f"{name:<28}{count:>7}" for name, count in rows))
+    print(f"{verdict.table()}\n{'seconds':<28}{time.monotonic() - began:>7.0f}")
     assert verdict.complaints == {}
     assert player.made.total() == FAULTS
-    assert verdict.states["payments settled"] > FAULTS
+    assert verdict.states["payments settled"] > FAULTS / 2
+    assert verdict.states["payments found by asking"] > 0

@@ -53,9 +53,10 @@ def test_a_payment_that_leaves_late_is_found_out_and_send_by_is_what_prevents_it
     """
     copy = testing.copy(f"late_{worker_id}")
     with engines.behind_proxy(copy.stack(), CODESPAR_SEND_SECONDS="1") as engine:
+        processes = [late_dispatcher(engine, *how) for how in ((), ("careless",), ("careless",))]
         world = worlds.make(engine.stack.info)
         with without_dispatcher(engine.stack):
-            late = [stopped(engine, world, amount, *how) for amount, how in ((101, ()), (102, ("careless",)), (103, ("careless",)))]
+            late = [(stopped(world, number, process), process) for number, process in enumerate(processes)]
         kept, lived, died = (asked.told[0][0] for asked, _ in late)
         time.sleep(33)
         with engine.rail.holding_writes():
@@ -81,18 +82,24 @@ def without_dispatcher(stack: engines.Stack) -> Iterator[None]:
     stack.supervisor.start(spec)
 
 
-def stopped(engine: Engine, world: World, amount: int, *how: str) -> tuple[Asked, subprocess.Popen[bytes]]:
-    """A payment, and the dispatcher that has recorded its attempt and has not sent it."""
-    asked = Asked(f"late-{amount}", amount)
-    headers = {"Idempotency-Key": asked.key, "Prefer": "respond-async"}
-    answer = world.api._http.post("/v1/payments", json=world.body(amount), headers=headers).json()
-    asked.told.append((answer["id"], answer["status"]))
+def late_dispatcher(engine: Engine, *how: str) -> subprocess.Popen[bytes]:
     env = next(one for one in engine.stack.specs() if one.name == "dispatcher").env
-    process = subprocess.Popen([sys.executable, "-m", "tests.crash.late_dispatcher", *how], env=dict(env))
-    pid, status = os.waitpid(process.pid, os.WUNTRACED)
+    return subprocess.Popen([sys.executable, "-m", "tests.crash.late_dispatcher", *how], env=dict(env), stdin=subprocess.PIPE)
+
+
+def stopped(world: World, number: int, process: subprocess.Popen[bytes]) -> Asked:
+    """A payment whose attempt this dispatcher has recorded, and has not made."""
+    asked = Asked(f"late-{number}", 101 + number)
+    headers = {"Idempotency-Key": asked.key, "Prefer": "respond-async"}
+    answer = world.api._http.post("/v1/payments", json=world.body(asked.amount), headers=headers).json()
+    asked.told.append((answer["id"], answer["status"]))
+    assert process.stdin
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status), status
     assert world.payment(answer["id"])["status"] == "submitted"
-    return asked, process
+    return asked
 
 
 def go_on(process: subprocess.Popen[bytes]) -> None:

@@ -29,7 +29,12 @@ class Strike:
 
 
 class RequestProxy(Proxy):
-    """A `Proxy` for HTTP with `Content-Length` bodies. Each planned strike hits one request, in the order of planning."""
+    """A `Proxy` for HTTP with `Content-Length` bodies. Each planned strike hits one request, in the order of planning.
+
+    `lag` is how many seconds each answer is on its way: the time in which the rail has booked what its client has not heard of.
+    """
+
+    lag = 0.0
 
     def __init__(self, host: str, port: int) -> None:
         self._planned: deque[Strike] = deque()
@@ -110,6 +115,7 @@ class RequestProxy(Proxy):
         if strike and name == "corrupt":
             client.sendall(_spoiled(answer, strike.share))
             return False
+        time.sleep(self.lag)
         client.sendall(answer)
         return True
 
