@@ -35,7 +35,7 @@ def main() -> int:
     remove = "--remove" in sys.argv[1:]
     folder = Path(os.environ.get("CODESPAR_STATE_DIR") or ".codespar")
     try:
-        for each in (folder / "test", folder / "bench", folder):
+        for each in (*folder.glob("crash-*"), folder / "test", folder / "bench", folder):
             stop(each, remove=remove)
     except LauncherError as error:
         print(error, file=sys.stderr)

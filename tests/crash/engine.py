@@ -1,10 +1,11 @@
 """An engine with a Postgres and a Valkey of its own, so that every process of it may be killed, and the way to each of them."""
 
 import contextlib
+import os
+import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,10 @@ from urllib.parse import urlsplit
 import psycopg
 
 from codespar.launcher import identity
-from codespar.launcher.cluster import Cluster
+from codespar.launcher.cluster import PROJECT, Cluster
 from codespar.launcher.errors import LauncherError
 from codespar.launcher.identity import Process
-from codespar.launcher.stack import Stack
+from codespar.launcher.stack import NAMES, Stack
 from tests.support.request_proxy import RequestProxy
 
 # In the environment of all that the launcher starts, and so of what those start.
@@ -71,14 +72,15 @@ class Engine:
 
 
 @contextmanager
-def alone(**settings: str) -> Iterator[Engine]:
+def alone(names: Sequence[str] = NAMES, **settings: str) -> Iterator[Engine]:
     """An engine in a folder of its own, with production's settings of Postgres and those given over them."""
-    with tempfile.TemporaryDirectory(prefix="codespar-crash-") as folder:
-        cluster = Cluster(Path(folder) / "state", deployment="test.localhost", settings=settings)
-        with contextlib.ExitStack() as open_:
-            open_.callback(cluster.postgres.remove)
-            open_.callback(cluster.stop)
-            yield open_.enter_context(behind_proxy(Stack(cluster.start())))
+    cluster = Cluster(PROJECT / ".codespar" / f"crash-{os.getpid()}", deployment="test.localhost", settings=settings)
+    with contextlib.ExitStack() as open_:
+        open_.callback(shutil.rmtree, cluster.state.make().folder)
+        open_.enter_context(cluster.state.only_one())
+        open_.callback(cluster.postgres.remove)
+        open_.callback(cluster.stop)
+        yield open_.enter_context(behind_proxy(Stack(cluster.start(), names=names)))
 
 
 @contextmanager
@@ -89,7 +91,8 @@ def behind_proxy(plan: Stack, **env: str) -> Iterator[Engine]:
     with RequestProxy(bank.hostname, bank.port) as rail:
         extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_SANDBOX_URL": f"http://127.0.0.1:{rail.port}", **env}
         # The bank's port is kept from one stack to the next.
-        stack = Stack(plan.cluster, database=plan.info.database, redis_db=plan.info.redis_db, extra_env=extra)
+        where = {"database": plan.info.database, "redis_db": plan.info.redis_db}
+        stack = Stack(plan.cluster, names=plan.names, extra_env=extra, **where)
         stack.supervisor.max_restarts, stack.supervisor.longest_backoff_seconds = 10**6, 0.001
         with stack:
             yield Engine(plan.cluster, stack, rail)

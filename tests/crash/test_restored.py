@@ -13,6 +13,7 @@ from tests.support import world as worlds
 from tests.support.parallel import together
 from tests.support.world import World
 
+NAMES = ("provider", "api", "console", "dispatcher")
 # Each request has an amount of its own: the bank's book then tells which of them was paid.
 BEFORE, UNDER_WAY, AFTER = range(100, 106), range(200, 212), range(300, 306)
 
@@ -21,14 +22,14 @@ def test_a_database_that_was_set_back_pays_nothing_twice(worker_id: str) -> None
     """Paid before the copy: found again. Under way in the copy: asked about. Paid after it: unknown here, and the bank says whose it is."""
     copy, older = testing.copy(f"restored_{worker_id}"), testing.copy(f"older_{worker_id}")
     roles = copy.cluster.roles
-    with copy.stack() as stack:
+    with copy.stack(names=NAMES) as stack:
         world = worlds.make(stack.info)
         first = ask(world, BEFORE)
         assert quiet(world, 60) == []
         leave_under_way(stack, world)
     roles.drop_database(older.name)
     roles.create_database(older.name, template=copy.name)
-    with copy.stack():
+    with copy.stack(names=NAMES):
         assert quiet(world, 90) == []
         ask(world, AFTER)
         assert quiet(world, 60) == []
@@ -36,7 +37,7 @@ def test_a_database_that_was_set_back_pays_nothing_twice(worker_id: str) -> None
         assert {*BEFORE, *AFTER} <= set(paid)
     roles.drop_database(copy.name)
     roles.rename_database(older.name, copy.name)
-    with copy.stack():
+    with copy.stack(names=NAMES):
         assert statuses(world).keys() == {*BEFORE, *UNDER_WAY}
         again = ask(world, [*BEFORE, *UNDER_WAY, *AFTER])
         assert quiet(world, 90) == []

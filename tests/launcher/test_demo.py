@@ -14,6 +14,7 @@ import pytest
 
 from codespar.launcher import identity
 from codespar.launcher.cluster import PROJECT
+from codespar.launcher.state import State
 from codespar.launcher.stop import stop
 
 PROGRAM = """
@@ -139,3 +140,10 @@ def test_stop_ends_what_a_killed_launcher_left(folder):
     assert not folder.exists()
     with contextlib.suppress(FileNotFoundError):
         assert running(folder) == []
+
+
+def test_cleaning_removes_what_killed_crash_tests_left(folder: Path) -> None:
+    left = State(folder / "crash-1").make().folder
+    command, env = [sys.executable, "-m", "codespar.launcher.stop", "--remove"], os.environ | {"CODESPAR_STATE_DIR": str(folder)}
+    assert subprocess.run(command, cwd=PROJECT, env=env, check=False).returncode == 0
+    assert not left.exists()
