@@ -106,10 +106,9 @@ class Player:
         return bool(who)
 
     def _strike(self, fault: Fault) -> str:
-        # One question in four is hit, too: what is asked must survive what is sent.
-        method = "GET" if fault.pick < 0.25 else "PUT"
-        self.engine.rail.strike(Strike(fault.kind, fault.seconds, fault.pick, method))
-        return method
+        """The next request is hit, be it one that sends or one that asks."""
+        self.engine.rail.strike(Strike(fault.kind, fault.seconds, fault.pick))
+        return "next"
 
     def _signal(self, fault: Fault) -> str:
         found = self.engine.find(fault.whom)

@@ -72,7 +72,7 @@ class Proxy:
             pairs, self._pairs = self._pairs, []
         for pair in pairs:
             for one in filter(None, pair):
-                _reset(one)
+                reset(one)
 
     def _serve(self, listener: socket.socket) -> None:
         while True:
@@ -81,7 +81,7 @@ class Proxy:
             except OSError:
                 return
             if self.fault in ("refuse", "reset"):
-                _reset(client)
+                reset(client)
                 continue
             self._join(client)
 
@@ -92,7 +92,7 @@ class Proxy:
                 server = socket.create_connection(self.target, timeout=5)
                 server.settimeout(None)
             except OSError:
-                _reset(client)
+                reset(client)
                 return
         with self._lock:
             self._pairs.append((client, server))
@@ -114,7 +114,7 @@ class Proxy:
                 one.shutdown(socket.SHUT_RDWR)
 
 
-def _reset(one: socket.socket) -> None:
+def reset(one: socket.socket) -> None:
     """Close with RST: the other side learns at once that nothing comes any more."""
     with contextlib.suppress(OSError):
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.support.proxy import Proxy, _reset
+from tests.support.proxy import Proxy, reset
 
 STRIKES = ("drop_before", "drop_after", "delay", "half_request", "half_answer", "duplicate", "corrupt")
 
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """What happens to the next request of this `method` (None: of any).
+    """What happens to the next request.
 
     drop_before: the rail never sees it. drop_after: the rail answers and nobody hears it. delay: it arrives `seconds` late.
     half_request and half_answer: a part of the bytes (`share`), then the end. duplicate: it arrives again, `seconds` later.
@@ -25,7 +25,6 @@ class Strike:
     name: str
     seconds: float = 0.0
     share: float = 0.5
-    method: str | None = "PUT"
 
 
 class RequestProxy(Proxy):
@@ -61,14 +60,6 @@ class RequestProxy(Proxy):
             held, self._held = self._held, None
             held.set()
 
-    def _take(self, request: bytes) -> Strike | None:
-        with self._lock:
-            for strike in self._planned:
-                if strike.method is None or request.startswith(strike.method.encode()):
-                    self._planned.remove(strike)
-                    return strike
-        return None
-
     def _join(self, client: socket.socket) -> None:
         if self.fault is not None:
             return super()._join(client)
@@ -88,7 +79,7 @@ class RequestProxy(Proxy):
         except OSError:
             pass
         for one in filter(None, (client, server)):
-            _reset(one)
+            reset(one)
 
     def _connect(self) -> socket.socket:
         server = socket.create_connection(self.target, timeout=5)
@@ -97,27 +88,27 @@ class RequestProxy(Proxy):
 
     def _pass(self, client: socket.socket, server: socket.socket, request: bytes) -> bool:
         """One request and its answer. Whether the connection goes on."""
-        strike = self._take(request)
-        name = strike.name if strike else ""
-        if name == "drop_before":
+        strike = self._next()
+        if strike.name == "drop_before":
             return False
-        if strike and name == "half_request":
+        if strike.name == "half_request":
             return _half(server, request, strike.share)
-        self._wait(request, strike.seconds if strike and name == "delay" else 0.0)
+        self._wait(request, strike.seconds if strike.name == "delay" else 0.0)
         server.sendall(request)
         answer = _message(server)
-        if not answer or name == "drop_after":
+        if not answer or strike.name == "drop_after":
             return False
-        if strike and name == "half_answer":
+        if strike.name == "half_answer":
             return _half(client, answer, strike.share)
-        if strike and name == "duplicate":
+        if strike.name == "duplicate":
             threading.Thread(target=self._again, args=(request, strike.seconds), daemon=True).start()
-        if strike and name == "corrupt":
-            client.sendall(_spoiled(answer, strike.share))
-            return False
         time.sleep(self.lag)
-        client.sendall(answer)
-        return True
+        client.sendall(_spoiled(answer, strike.share) if strike.name == "corrupt" else answer)
+        return strike.name != "corrupt"
+
+    def _next(self) -> Strike:
+        with self._lock:
+            return self._planned.popleft() if self._planned else Strike("none")
 
     def _wait(self, request: bytes, seconds: float) -> None:
         """Whoever has sent the request may be gone when it goes on: the rail gets it all the same."""
