@@ -1,5 +1,6 @@
 """Callers that pay, ask again and take back, whatever breaks: each keeps its key until it has an answer, and notes what it was told."""
 
+import math
 import random
 import secrets
 import threading
@@ -72,14 +73,14 @@ class Load:
         mine.append(asked)
         wait = {} if choose.random() < 0.3 else {"Prefer": "respond-async"}
         body = self.world.body(asked.amount)
-        _ask(asked, lambda: agent.post("/v1/payments", json=body, headers={"Idempotency-Key": asked.key, **wait}))
+        self._ask(asked, lambda: agent.post("/v1/payments", json=body, headers={"Idempotency-Key": asked.key, **wait}))
         if choose.random() < 0.1:
             # A client that lost the answer, or asks twice.
-            _ask(asked, lambda: agent.post("/v1/payments", json=body, headers={"Idempotency-Key": asked.key, **wait}))
+            self._ask(asked, lambda: agent.post("/v1/payments", json=body, headers={"Idempotency-Key": asked.key, **wait}))
 
     def _look(self, agent: httpx2.Client, asked: Asked) -> None:
         if asked.told:
-            _ask(asked, lambda: agent.get(f"/v1/payments/{asked.told[0][0]}"))
+            self._ask(asked, lambda: agent.get(f"/v1/payments/{asked.told[0][0]}"))
 
     def _refund(self, of: Asked, choose: random.Random, mine: list[Asked]) -> None:
         """Each payment at most once, a part of it or all."""
@@ -88,29 +89,36 @@ class Load:
         body = {"amount": {"amount": asked.amount, "currency": BRL}}
         owner = {"Authorization": f"Bearer {self.world.tokens['owner']}", "Idempotency-Key": asked.key}
         url = f"{self.world.info.console_url}/v1/payments/{asked.refunds}/refund"
-        _ask(asked, lambda: httpx2.post(url, json=body, headers=owner, timeout=20.0))
+        self._ask(asked, lambda: httpx2.post(url, json=body, headers=owner, timeout=20.0))
 
     def _new(self, asked: Asked) -> Asked:
         self.asked.append(asked)
         return asked
 
-
-def _ask(asked: Asked, call: Callable[[], httpx2.Response]) -> None:
-    """Ask until there is an answer that says something of the request."""
-    until = time.monotonic() + _PATIENCE
-    said = "nothing"
-    while time.monotonic() < until:
-        try:
-            answer = call()
-        except httpx2.HTTPError as error:
-            said = repr(error)
+    def _ask(self, asked: Asked, call: Callable[[], httpx2.Response]) -> None:
+        answer = self._answer(call)
+        if answer is None:
+            asked.strange.append("never answered")
+            return
+        # A refusal that was decided is a payment, too: a process that was paused while it decided refuses, for its clock is late.
+        shown: Json = answer.json()
+        shown = shown.get("payment", shown) if answer.status_code == 403 else shown
+        if "id" in shown:
+            asked.told.append((shown["id"], shown["status"]))
         else:
-            if answer.status_code in (200, 201, 202):
-                shown: Json = answer.json()
-                asked.told.append((shown["id"], shown["status"]))
-                return
-            said = f"{answer.status_code} {answer.text[:200]}"
-            if answer.status_code not in _AGAIN:
-                break
-        time.sleep(0.3)
-    asked.strange.append(said)
+            asked.strange.append(f"{answer.status_code} {answer.text[:300]}")
+
+    def _answer(self, call: Callable[[], httpx2.Response]) -> httpx2.Response | None:
+        """What is said of the request itself, however long that takes; once it is enough, no longer than `_PATIENCE`."""
+        until = math.inf
+        while time.monotonic() < until:
+            if self._enough.is_set():
+                until = min(until, time.monotonic() + _PATIENCE)
+            try:
+                answer = call()
+                if answer.status_code not in _AGAIN:
+                    return answer
+            except httpx2.HTTPError:
+                pass
+            time.sleep(0.3)
+        return None

@@ -2,7 +2,9 @@
 
 import os
 import secrets
+import shutil
 import time
+from pathlib import Path
 
 from tests.crash import engine as engines
 from tests.crash import faults
@@ -15,7 +17,7 @@ SEED = int(os.environ.get("CODESPAR_TEST_SEED", secrets.randbelow(10**9)))
 ONLY = os.environ.get("CODESPAR_TEST_ONLY", "")
 
 
-def test_whatever_is_killed_each_payment_is_charged_once_or_not_at_all() -> None:
+def test_whatever_is_killed_each_payment_is_charged_once_or_not_at_all(tmp_path: Path) -> None:
     began = time.monotonic()
     print(f"\nCODESPAR_TEST_SEED={SEED} CODESPAR_TEST_FAULTS={FAULTS} CODESPAR_TEST_ONLY='{ONLY}' replay this plan")
     with engines.alone() as engine:
@@ -26,10 +28,16 @@ def test_whatever_is_killed_each_payment_is_charged_once_or_not_at_all() -> None
         with load.running():
             player.play(faults.plan(SEED, FAULTS, ONLY))
         verdict = judge(world, load.asked)
+        shutil.copytree(engine.cluster.state.path("logs"), tmp_path / "logs")
     rows = [*sorted(player.made.items()), ("faults", player.made.total())]
     print("\n".join(f"{name:<28}{count:>7}" for name, count in rows))
     print(f"{verdict.table()}\n{'seconds':<28}{time.monotonic() - began:>7.0f}")
+    print(
+        f"logs of the processes: {tmp_path / 'logs'}",
+        *(f"{name}: {line}" for name, found in verdict.complaints.items() for line in found),
+        sep="\n",
+    )
     assert verdict.complaints == {}
     assert player.made.total() == FAULTS
     assert verdict.states["payments settled"] > FAULTS / 2
-    assert verdict.states["payments found by asking"] > 0
+    assert ONLY or verdict.states["payments found by asking"] > 0
