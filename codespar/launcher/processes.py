@@ -81,7 +81,9 @@ class Supervisor:
     def start(self, spec: Spec, *, wait: bool = True) -> None:
         """Start a child and, by default, wait until it is ready; raises LauncherError with the end of its log."""
         if not self._children:
-            private_folder(self.folder)
+            if not self.folder.exists():
+                # A state folder keeps its mode: servers of another user, which live below it, go through it when they recover.
+                private_folder(self.folder)
             private_folder(self.folder / "logs")
             kill_leftovers(self.folder)
             self._stopping.clear()

@@ -1,7 +1,11 @@
 """What each process of a stack is given; the processes themselves are tried by the journeys."""
 
+import os
+import signal
+import time
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from codespar.launcher.cluster import Cluster
@@ -74,6 +78,18 @@ def test_a_stack_of_the_provider_alone_runs_and_stops(cluster):
         assert stack.names == ["provider"]
         assert stack.supervisor.pid("provider")
     assert set(NAMES) > {"provider"}
+
+
+def test_postgres_recovers_beside_a_running_stack(cluster):
+    """It looks at its data again then, through the folder that the stack's processes use, too."""
+    with Stack(cluster, names=["provider"]), cluster.postgres.connect() as victim:
+        os.kill(victim.info.backend_pid, signal.SIGKILL)
+        with pytest.raises(psycopg.OperationalError):
+            victim.execute("SELECT 1")
+        until = time.monotonic() + 20
+        while not cluster.postgres.healthy():
+            assert time.monotonic() < until, cluster.postgres.log.tail(0, 5)
+            time.sleep(0.1)
 
 
 def test_a_role_that_does_not_exist_is_refused(cluster):
