@@ -23,7 +23,7 @@ from tests.support.request_proxy import RequestProxy
 # In the environment of all that the launcher starts, and so of what those start.
 _MARK = "PYTHONUNBUFFERED=1"
 # Celery ends a worker whose children die before it looks at them for the first time, which it does as soon as it is ready.
-_SETTLED_SECONDS = 2.0
+_CELERY, _SETTLED_SECONDS = ("dispatcher", "worker"), 2.0
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Engine:
         if name == "valkey":
             return _alive(self.cluster.state.read("valkey.json").get("pid", 0))
         main = _alive(self.stack.supervisor.pid(name))
-        if not main or (which and not self._settled(name, main[0].pid)):
+        if not main or (which and name in _CELERY and not self._settled(name, main[0].pid)):
             return []
         return [one for one in identity.session_members(main[0].pid, _MARK) if one != main[0]] if which else main
 
