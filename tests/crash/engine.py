@@ -84,12 +84,12 @@ def alone(names: Sequence[str] = NAMES, **settings: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def behind_proxy(plan: Stack, **env: str) -> Iterator[Engine]:
-    """`plan`, which was not started, with a proxy between its dispatcher and its bank, and `env` for each of its processes."""
+def behind_proxy(plan: Stack) -> Iterator[Engine]:
+    """`plan`, which was not started, with a proxy between its dispatcher and its bank."""
     bank = urlsplit(plan.info.sandbox_url)
     assert bank.hostname and bank.port
     with RequestProxy(bank.hostname, bank.port) as rail:
-        extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_SANDBOX_URL": f"http://127.0.0.1:{rail.port}", **env}
+        extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_SANDBOX_URL": f"http://127.0.0.1:{rail.port}"}
         # The bank's port is kept from one stack to the next.
         where = {"database": plan.info.database, "redis_db": plan.info.redis_db}
         stack = Stack(plan.cluster, names=plan.names, extra_env=extra, **where)

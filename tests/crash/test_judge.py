@@ -52,13 +52,14 @@ def test_a_payment_that_leaves_late_is_found_out_and_send_by_is_what_prevents_it
     One has forgotten it and dies while its request is on the wire: its payment was given up, and the bank books it.
     """
     copy = testing.copy(f"late_{worker_id}")
-    with engines.behind_proxy(copy.stack(), CODESPAR_SEND_SECONDS="3") as engine:
+    with engines.behind_proxy(copy.stack()) as engine:
         processes = [late_dispatcher(engine, *how) for how in ((), ("careless",), ("careless",))]
         world = worlds.make(engine.stack.info)
         with without_dispatcher(engine.stack):
             late = [(stopped(world, number, process), process) for number, process in enumerate(processes)]
         kept, lived, died = (asked.told[0][0] for asked, _ in late)
-        time.sleep(35)
+        # Five seconds in which it may be sent, and thirty in which the bank may still take it.
+        time.sleep(36)
         with engine.rail.holding_writes():
             go_on(late[2][1])
             assert engine.rail.holding.wait(10)
