@@ -37,6 +37,7 @@ _WEIGHTS: dict[tuple[str, str], float] = {
     ("kill", "provider"): 3,
     ("pause", "provider"): 2,
 }
+_PATIENCE = 10.0
 # Found dead by nobody else: the supervisor brings all others back.
 _SERVERS = ("postgres", "valkey")
 
@@ -76,9 +77,10 @@ def _seconds(choose: random.Random) -> float:
 
 @dataclass
 class Player:
-    """Strikes an engine with a plan. `say` hears one line for each fault that was made."""
+    """Strikes an engine with a plan. `answers` counts what the load was told; `say` hears one line for each fault that was made."""
 
     engine: Engine
+    answers: Callable[[], int]
     say: Callable[[str], object]
     made: Counter[str] = field(default_factory=Counter)
     _paused: list[threading.Timer] = field(default_factory=list)
@@ -88,7 +90,7 @@ class Player:
         """Make each fault; one whose victim is just starting waits for it. Returns once everybody goes on."""
         waiting: list[Fault] = []
         for fault in faults:
-            time.sleep(fault.after)
+            self._wait(fault.after)
             waiting = [one for one in [*waiting, fault] if not self._made(one)]
         until = time.monotonic() + 120
         while waiting or self.engine.rail.planned:
@@ -97,6 +99,13 @@ class Player:
             waiting = [one for one in waiting if not self._made(one)]
         for timer in self._paused:
             timer.join()
+
+    def _wait(self, seconds: float) -> None:
+        """Let the time pass, and the load go on: striking what only starts up again, on a slow machine, tries nothing."""
+        before, until = self.answers(), time.monotonic() + _PATIENCE
+        time.sleep(seconds)
+        while self.answers() == before and time.monotonic() < until:
+            time.sleep(0.05)
 
     def _made(self, fault: Fault) -> bool:
         who = self._strike(fault) if fault.kind in STRIKES else self._signal(fault)

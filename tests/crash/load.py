@@ -41,6 +41,10 @@ class Load:
     asked: list[Asked] = field(default_factory=list)
     _enough: threading.Event = field(default_factory=threading.Event)
 
+    def answers(self) -> int:
+        """How much clients were told until now."""
+        return sum(len(one.told) for one in list(self.asked))
+
     @contextmanager
     def running(self, callers: int = 20) -> Iterator[None]:
         """Callers at work for the length of the block. At its end each of them still gets an answer to what it has asked."""

@@ -24,7 +24,8 @@ def test_whatever_is_killed_each_payment_is_charged_once_or_not_at_all(tmp_path:
         world = worlds.make(engine.stack.info, money=10**7, wallet=9 * 10**6)
         # Long enough for many kills to fall between the bank's booking and our reading of it.
         engine.rail.lag = 0.15
-        load, player = Load(world, SEED), faults.Player(engine, print)
+        load = Load(world, SEED)
+        player = faults.Player(engine, load.answers, print)
         with load.running():
             player.play(faults.plan(SEED, FAULTS, ONLY))
         verdict = judge(world, load.asked)
@@ -39,5 +40,5 @@ def test_whatever_is_killed_each_payment_is_charged_once_or_not_at_all(tmp_path:
     )
     assert verdict.complaints == {}
     assert player.made.total() == FAULTS
-    assert verdict.states["payments settled"] > FAULTS / 2
+    assert verdict.states["payments settled"] > FAULTS / 4
     assert ONLY or verdict.states["payments found by asking"] > 0
