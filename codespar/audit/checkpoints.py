@@ -27,6 +27,7 @@ from ledger.merkle import Frontier
 from ledger.records import Signer
 
 _NAME = re.compile(r"(\d{20})\.note\Z")
+_SUFFIX = re.compile(r"[^\n]*/r([1-9]\d{0,5})\n")
 _GENERATION = re.compile(r"r([1-9]\d{0,5})\Z")
 
 
@@ -98,6 +99,20 @@ def sizes(*, folder: Path, org: UUID, generation: int = 0) -> list[int]:
 def generation(*, folder: Path, org: UUID) -> int:
     """The last generation that the folder has checkpoints of. Raises `OSError`."""
     return max((int(match[1]) for match in map(_GENERATION.match, _names(_home(folder, org, 0))) if match), default=0)
+
+
+def ends(setbacks: Iterable[tuple[int, int]], latest: int) -> dict[int, int]:
+    """After which size each generation up to `latest` ended; `setbacks` are (the generation that began, what was sealed before it)."""
+    said = list(setbacks)
+    known = range(max([latest, *(began for began, _ in said)]) + 1)
+    found = {of: [sealed for began, sealed in said if began > of] for of in known}
+    return {of: min(after) for of, after in found.items() if after}
+
+
+def generation_of(note: str) -> int:
+    """The generation that a checkpoint says it is of; 0 when it says nothing that can be read."""
+    match = _SUFFIX.match(note)
+    return int(match[1]) if match else 0
 
 
 def organisations(folder: Path) -> set[UUID]:

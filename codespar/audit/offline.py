@@ -100,10 +100,12 @@ class _Reading:
         self._file, self._said, self._told, self._trust = file, said, told, trust
         self._problems = Problems()
         self._later: Found | None = None
-        self._sizes = checkpoints.sizes(folder=folder, org=told.org) if folder else []
-        window = [size for size in self._sizes if told.first_seq - 1 <= size <= told.last_seq]
-        found = checkpoints.read(folder=folder, org=told.org, sizes=window) if folder else iter(())
-        self._kept = Watch(found, trust=trust, where="that you keep")
+        listed = checkpoints.listed(folder=folder, org=told.org) if folder else []
+        ends = checkpoints.ends(self._setbacks() if listed else (), max((of for _, of in listed), default=0))
+        # Of a generation that a setback ended, what came after is lost, and entries of the chain say so.
+        self._sizes = [size for size, of in listed if size <= ends.get(of, size)]
+        window = [(size, of) for size, of in listed if told.first_seq - 1 <= size <= told.last_seq]
+        self._kept = Watch(_kept(folder, told.org, window), trust=trust, where="that you keep", ends=ends)
         self._inside = Watch(self._checkpoints(), trust=trust, where="in the file")
         self._keeps = folder is not None
 
@@ -211,6 +213,18 @@ class _Reading:
         except Damaged:
             yield None, None
 
+    def _setbacks(self) -> Iterator[tuple[int, int]]:
+        """(generation, sealed) of the entries that confirm a setback. Read ahead: checkpoints that are kept come before them."""
+        try:
+            for line in self._file.member(archive.CONTENTS).lines():
+                if b'"ledger.reanchored"' in line:
+                    content = canonical.loads(line)
+                    if content["kind"] == "ledger.reanchored":
+                        yield int(content["data"]["generation"]), int(content["data"]["sealed"])
+        except (Damaged, Invalid, KeyError, TypeError, ValueError):
+            # The walk says what is wrong with it.
+            return
+
     def _checkpoints(self) -> Iterator[Found]:
         """The file's checkpoints of the range; the one that was made later is kept for `_sealed`."""
         size = count = 0
@@ -224,9 +238,9 @@ class _Reading:
                 if size < self._told.first_seq or self._later:
                     raise Invalid(f"One of {size} entries has nothing to do with this range.")
                 if size > self._told.last_seq:
-                    self._later = Found(size, said["note"])
+                    self._later = Found(size, said["note"], generation=checkpoints.generation_of(said["note"]))
                 else:
-                    yield Found(size, said["note"])
+                    yield Found(size, said["note"], generation=checkpoints.generation_of(said["note"]))
         except (Damaged, Invalid) as error:
             self._problems.add(None, "checkpoint_form", f"The checkpoints in the file cannot be read: {error.detail}")
         self._counted("checkpoints", count)
@@ -238,7 +252,7 @@ class _Reading:
             self._problems.add(None, "proofs", "A checkpoint that was made later comes with a proof, and a proof with a checkpoint.")
         if self._later is None or proof is None:
             return largest
-        name = checkpoints.origin(deployment=self._trust.deployment, org=self._trust.org)
+        name = checkpoints.origin(deployment=self._trust.deployment, org=self._trust.org, generation=self._later.generation)
         if not any(_leads(self._later, name, key, tree, proof) for key in keys):
             detail = f"Nothing shows that the checkpoint of {self._later.size} entries begins with these."
             self._problems.add(self._told.last_seq, "checkpoint_root", detail)
@@ -271,6 +285,12 @@ class _Reading:
     def _counted(self, what: str, count: int) -> None:
         if count != self._told.counts[what]:
             self._problems.add(None, "counts", f"The file has {count} {what}; the manifest says {self._told.counts[what]}.")
+
+
+def _kept(folder: Path | None, org: UUID, window: list[tuple[int, int]]) -> Iterator[Found]:
+    if folder is not None:
+        for size, generation in window:
+            yield from checkpoints.read(folder=folder, org=org, sizes=[size], generation=generation)
 
 
 def _leads(later: Found, name: str, key: Ed25519PublicKey, tree: Frontier, proof: tuple[int, int, tuple[bytes, ...]]) -> bool:

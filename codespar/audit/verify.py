@@ -92,7 +92,7 @@ def verify_org(org: UUID, *, pins: Mapping[UUID, str], checkpoint_dir: Path, tic
     listed = checkpoints.listed(folder=checkpoint_dir, org=org)
     files = (next(checkpoints.read(folder=checkpoint_dir, org=org, sizes=[size], generation=of)) for size, of in listed)
     with _snapshot(org):
-        ends = _ends(org, {of for _, of in listed})
+        ends = _ends(org, max((of for _, of in listed), default=0))
         outside = checkpoints.Watch(files, trust=trust, where="outside the database", ends=ends)
         inside = checkpoints.Watch(_checkpoints(org), trust=trust, where="in the database", ends=ends)
         result = _walk(org, trust, (outside, inside), tick)
@@ -146,11 +146,9 @@ def _checkpoints(org: UUID) -> Iterator[checkpoints.Found]:
             yield checkpoints.Found(size, note, bytes(root), tuple(frontier), generation)
 
 
-def _ends(org: UUID, generations: set[int]) -> dict[int, int]:
-    """After which size each generation ended: where the database was first set back after it. The walk proves the entries that say so."""
-    said = [(row["generation"], row["sealed"]) for row in db.select(_REANCHORED, [str(org)])]
-    ends = {of: [sealed for later, sealed in said if later > of] for of in generations | {0} | {later for later, _ in said}}
-    return {of: min(after) for of, after in ends.items() if after}
+def _ends(org: UUID, latest: int) -> dict[int, int]:
+    """Where each generation ended, as entries say. That they say so is proved by the walk."""
+    return checkpoints.ends([(row["generation"], row["sealed"]) for row in db.select(_REANCHORED, [str(org)])], latest)
 
 
 def _rows(query: str, org: UUID) -> Iterator[list[tuple[Any, ...]]]:
