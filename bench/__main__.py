@@ -6,13 +6,14 @@ A benchmark is a module with `measure(servers, plan, progress) -> tables` and it
 import argparse
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
-from bench import machine, payments
+from bench import machine, payments, revocations
 from codespar.launcher import interrupts
 from codespar.launcher.errors import LauncherError
 from codespar.launcher.progress import Progress
 
-BENCHMARKS = {"payments": payments}
+BENCHMARKS: dict[str, Any] = {"payments": payments, "revocations": revocations}
 
 
 def main() -> int:
@@ -41,13 +42,16 @@ def _run(options: argparse.Namespace) -> int:
             progress.line(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine.about(servers)}")
             for name, benchmark in BENCHMARKS.items():
                 if options.only in (None, name):
-                    plan = benchmark.SMOKE if options.smoke else benchmark.QUICK if options.quick else benchmark.FULL
-                    for table in benchmark.measure(servers, plan, progress):
+                    for table in benchmark.measure(servers, _plan(benchmark, options), progress):
                         progress.line("\n".join(table.lines()))
             return 0
         finally:
             with interrupts.ignored():
                 servers.stop()
+
+
+def _plan(benchmark: Any, options: argparse.Namespace) -> Any:
+    return benchmark.SMOKE if options.smoke else benchmark.QUICK if options.quick else benchmark.FULL
 
 
 if __name__ == "__main__":

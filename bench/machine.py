@@ -21,7 +21,7 @@ STATE = Path(os.environ.get("CODESPAR_STATE_DIR") or PROJECT / ".codespar" / "be
 SETTINGS = {"max_connections": "400", "shared_preload_libraries": "pg_stat_statements"}
 # Each access token may ask as often as it can.
 UNLIMITED = {"CODESPAR_REQUESTS_PER_MINUTE": "10000000"}
-SQL = [Path(__file__).with_name("sql") / name for name in ("floor.sql", "history.sql")]
+SQL = [Path(__file__).with_name("sql") / name for name in ("floor.sql", "history.sql", "mandates.sql")]
 # Where the floor's server finds its database.
 DSN = "BENCH_DSN"
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -36,6 +36,9 @@ class Payer:
     org: str
     token: str
     body: dict[str, Any]
+    # Its owner's token, and the ids of its agent and project.
+    owner: str
+    ids: dict[str, str]
 
     @property
     def id(self) -> UUID:
@@ -101,4 +104,5 @@ def _payer(machine: Machine, org: str, token: str) -> Payer:
     lists = {"purposes": ["hosting"], "counterparties": [counterparty], "countries": ["BR"], "rails": ["sandbox"]}
     mandate = owner.post("/v1/mandates", terms | lists)["id"]
     amount = {"amount": 1234, "currency": "BRL"}
-    return Payer(org, secret, {"mandate": mandate, "counterparty": counterparty, "amount": amount, "purpose": "hosting"})
+    body = {"mandate": mandate, "counterparty": counterparty, "amount": amount, "purpose": "hosting"}
+    return Payer(org, secret, body, token, {"agent": agent, "project": project})
