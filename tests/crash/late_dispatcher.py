@@ -1,11 +1,12 @@
-"""A dispatcher of one pass, `python -m tests.crash.late_dispatcher`, that stops itself between its last look and its call of the rail.
+"""A dispatcher, `python -m tests.crash.late_dispatcher`, that stops itself between its last look and its call of the rail, once.
 
-It begins with a line on its standard input, and goes on with SIGCONT when it is late. With `careless` it has forgotten `send_by`, and nothing else.
+It begins with a line on its standard input, and goes on with SIGCONT when it is late. With `careless` it has forgotten `send_by`, and
+nothing else.
 """
 
-import os
 import signal
 import sys
+import threading
 
 import django
 
@@ -13,13 +14,16 @@ django.setup()
 
 from rails import dispatch  # noqa: E402
 from rails.adapters import exchange  # noqa: E402
+from rails.adapters.base import Adapter, Instruction  # noqa: E402
 
-_pay, _before_write = dispatch._pay, exchange._Call.before_write
+_instruction, _before_write = dispatch.instruction, exchange._Call.before_write
 
 
-def _paused(payment: dispatch.Row, clear: bool) -> object:
-    os.kill(os.getpid(), signal.SIGSTOP)
-    return _pay(payment, clear)
+def _late(payment: dispatch.Row, adapter: Adapter) -> Instruction:
+    dispatch.instruction = _instruction
+    # To this thread: a signal to the process may be taken by another one, while this one goes on for a moment.
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+    return _instruction(payment, adapter)
 
 
 def _unbound(call: exchange._Call, stream: object) -> None:
@@ -28,11 +32,11 @@ def _unbound(call: exchange._Call, stream: object) -> None:
 
 
 def main() -> None:
-    dispatch._pay = _paused  # type: ignore[assignment]
+    dispatch.instruction = _late
     if "careless" in sys.argv[1:]:
         exchange._Call.before_write = _unbound  # type: ignore[method-assign]
     sys.stdin.readline()
-    dispatch.run_once()
+    dispatch.run()
 
 
 if __name__ == "__main__":
