@@ -363,7 +363,7 @@ def test_status_counts_the_real_routes_and_needs_no_token(stack: StackInfo, serv
             "operations": len(found),
             "record_kinds": len(KINDS),
         },
-        "checks": {"database": "ok", "queue": "ok"},
+        "checks": {"database": "ok", "queue": "ok", "ledger": "ok"},
     }
 
 
