@@ -50,8 +50,7 @@ held.wait()
 child = os.fork()
 forked.set()
 if child == 0:
-    own = backend()
-    os._exit(0 if own != before and own == backend() else 3)
+    os._exit(0 if before not in (backend(), backend()) else 3)
 until = time.monotonic() + 20
 while not (ended := os.waitpid(child, os.WNOHANG))[0]:
     if time.monotonic() > until:
