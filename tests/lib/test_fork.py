@@ -60,7 +60,15 @@ while not (ended := os.waitpid(child, os.WNOHANG))[0]:
     time.sleep(0.05)
 assert ended[1] == 0, f"the child ended with {os.waitstatus_to_exitcode(ended[1])}"
 busy.join()
-assert in_a_thread(backend) == before, "the parent has lost its connection"
+
+def lives():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)", [before])
+        found = cursor.fetchone()[0]
+    db.release()
+    return found
+
+assert in_a_thread(lives), "the parent has lost its connection"
 """
 
 
