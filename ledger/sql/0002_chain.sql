@@ -235,6 +235,10 @@ CREATE FUNCTION chain_sizes() RETURNS TABLE (org uuid, size bigint, sealed bigin
            (SELECT coalesce(max(r.generation), 0) FROM ledger_rewinds r WHERE r.org_id = h.org_id AND r.entry_id IS NOT NULL)
     FROM ledger_heads h
 $$;
+CREATE POLICY scanner ON ledger_heads FOR SELECT TO codespar_scanner USING (true);
+CREATE POLICY scanner ON ledger_checkpoints FOR SELECT TO codespar_scanner USING (true);
+GRANT SELECT ON ledger_heads TO codespar_scanner;
+GRANT SELECT (org_id, size) ON ledger_checkpoints TO codespar_scanner;
 CALL definer('chain_sizes()', '{codespar_rail}', 'codespar_scanner');
 
 -- A checkpoint outside covers p_size entries of a generation. Its row was written before its file: where there is none as far as that, the
@@ -255,23 +259,6 @@ BEGIN
     RETURN true;
 END $$;
 CALL definer('ledger_rewound(uuid,integer,bigint)', '{codespar_rail}');
-
-CREATE POLICY scanner ON ledger_heads FOR SELECT TO codespar_scanner USING (true);
-CREATE POLICY scanner ON ledger_checkpoints FOR SELECT TO codespar_scanner USING (true);
-GRANT SELECT ON ledger_heads TO codespar_scanner;
-GRANT SELECT (org_id, size) ON ledger_checkpoints TO codespar_scanner;
-CALL definer('chain_sizes()', '{codespar_rail}', 'codespar_scanner');
-
--- A checkpoint outside covers `p_size` entries, and the database has no checkpoint that large: it was set back.
-CREATE FUNCTION ledger_rewound(p_org uuid, p_size bigint) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM enter(p_org);
-    INSERT INTO ledger_rewinds (org_id, size, head)
-    SELECT p_org, p_size, coalesce((SELECT max(size) FROM ledger_checkpoints WHERE org_id = p_org), 0)
-    ON CONFLICT DO NOTHING;
-    RETURN FOUND;
-END $$;
-CALL definer('ledger_rewound(uuid,bigint)', '{codespar_rail}');
 
 CREATE FUNCTION org_ids() RETURNS SETOF uuid LANGUAGE sql STABLE AS $$ SELECT org_id FROM ledger_heads ORDER BY org_id $$;
 CALL definer('org_ids()', '{codespar_rail,codespar_auditor,codespar_owner}', 'codespar_scanner');

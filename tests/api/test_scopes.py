@@ -64,13 +64,14 @@ def test_the_contract_and_the_views_know_the_same_operations(stack: StackInfo) -
 
 
 def test_reading_needs_a_scope_to_read_and_changing_one_to_change(stack: StackInfo) -> None:
-    """And the scope is of the thing that the address names; a provider's account is part of a project's set-up."""
+    """And the scope is of the thing that the address names; a provider's account is part of a project's set-up, a revocation is
+    of mandates and read with the stops."""
     for operation in CLOSED:
         thing, _, verb = needed(operation).partition(":")
         # Taking a copy reads the ledger, and more of it than its lists show: that has a scope of its own.
         assert (verb in ("read", "export")) == (operation.method == "GET"), operation
         named = operation.path.split("/")[2]
-        assert thing == named or (named == "rail-accounts" and thing in ("rails", "projects")), operation
+        assert thing in {"rail-accounts": ("rails", "projects"), "revocations": ("stops", "mandates")}.get(named, (named,)), operation
     for verb, operation_id in (("approve", "payments_approve"), ("approve", "payments_deny"), ("refund", "payments_refund")):
         assert {needed(one) for one in CLOSED if one.id == operation_id} == {f"payments:{verb}"}
     assert [one.id for one in CLOSED if needed(one).endswith(":export")] == ["ledger_export"]

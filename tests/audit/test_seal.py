@@ -165,7 +165,7 @@ def test_an_old_chain_without_a_checkpoint_outside_is_not_verified(engine: Engin
 @pytest.mark.parametrize("role", ["agent", "control", "auditor"])
 def test_only_the_rails_role_seals(engine: Engine, role: str) -> None:
     with psycopg.connect(engine.copy.dsn(role)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
-        connection.execute("SELECT checkpoint_add(gen_random_uuid(), 1, '\\x00', '{}', '')")
+        connection.execute("SELECT checkpoint_add(gen_random_uuid(), 1, '\\x00', '{}', '', 0)")
 
 
 def grow(engine: Engine, made: dict[str, str]) -> None:

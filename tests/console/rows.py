@@ -91,9 +91,12 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
         cursor.execute("SELECT count(*) FROM ledger_entries WHERE org_id = %s", [org])
         size = cursor.fetchone()
         assert size is not None
-        # The sealer may have been here already.
-        values = {"org_id": org, "size": size[0] + 1, "root": b"r" * 32, "frontier": ["aa"], "note": "codespar/log\n3\nroot\n"}
-        insert(cursor, "ledger_checkpoints", **values, generation=0)
+        cursor.execute(
+            # The sealer may have been here already.
+            "INSERT INTO ledger_checkpoints (org_id, size, root, frontier, note, generation)"
+            " VALUES (%s, %s, %s, '{aa}', %s, 0) ON CONFLICT DO NOTHING",
+            [org, size[0], b"r" * 32, "codespar/log\n3\nroot\n"],
+        )
         values = {**base, "id": made["key"], "rail": "sandbox", "livemode": False, "provider_account": f"account of {name}"}
         insert(cursor, "rail_accounts", **values, sealed=SEALED)
         cursor.execute("UPDATE private_keys SET sealed = %s WHERE org_id = %s AND purpose = 'mandate'", [SEALED, org])

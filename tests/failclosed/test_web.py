@@ -112,7 +112,7 @@ def test_without_the_database_everything_is_refused_in_time(doubtful: Doubtful, 
         for name, answer in answers.items():
             if name.startswith("status"):
                 assert answer.status_code == 503 and answer.json()["status"] == "degraded", answer.text
-                assert answer.json()["checks"] == {"database": "down", "queue": "ok"}
+                assert answer.json()["checks"] == {"database": "down", "queue": "ok", "ledger": "down"}
             else:
                 unavailable(answer)
         assert money(callers.world) == before
@@ -129,7 +129,7 @@ def test_without_the_queue_nothing_new_is_paid_and_everything_else_goes_on(doubt
         assert money(callers.world) == before
         answers = at_once(callers.others())
         for name in ("status of api", "status of console"):
-            assert answers.pop(name).json()["checks"] == {"database": "ok", "queue": "down"}
+            assert answers.pop(name).json()["checks"] == {"database": "ok", "queue": "down", "ledger": "ok"}
         assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(answers, 200) | {"fund": 201}
     refused = callers.world.pay(100, mandate=callers.mandate)
     assert refused.json()["code"] == "mandate_revoked", "a revocation needs no queue"
