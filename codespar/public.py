@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from functools import cache
 from typing import Any
 
@@ -49,7 +50,8 @@ class Status(Public):
 
     @extend_schema(operation_id="status", responses={200: _STATUS, 503: _STATUS})
     def get(self, request: Request) -> Response:
-        checks = {"database": _database(), "queue": _queue(), "ledger": _ledger()}
+        database, ledger = _database()
+        checks = {"database": database, "queue": _queue(), "ledger": ledger}
         well = all(state == "ok" for state in checks.values())
         body = {"status": "ok" if well else "degraded", "version": __version__, "contracts": _contracts(), "checks": checks}
         return Response(body, status=200 if checks["database"] == "ok" else 503)
@@ -116,25 +118,21 @@ def _patterns(found: Any) -> list[URLPattern]:
     return flat
 
 
-def _database() -> str:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except (DatabaseError, InterfaceError):
-        connection.close()
-        return "down"
-    return "ok"
+def _database() -> tuple[str, str]:
+    """(ok or down; ok, down, or `rewound` while nothing is written because the database was set back to an older copy).
 
-
-def _ledger() -> str:
-    """`rewound` while nothing is written because the database was set back to an older copy."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT EXISTS (SELECT FROM ledger_rewinds WHERE entry_id IS NULL)")
-            return "rewound" if cursor.fetchone()[0] else "ok"
-    except (DatabaseError, InterfaceError):
-        connection.close()
-        return "down"
+    A connection may have died with an earlier fault: what fails at once is tried again with the next one.
+    """
+    until = time.monotonic() + 1
+    while True:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT EXISTS (SELECT FROM ledger_rewinds WHERE entry_id IS NULL)")
+                return "ok", "rewound" if cursor.fetchone()[0] else "ok"
+        except (DatabaseError, InterfaceError):
+            connection.close()
+        if time.monotonic() > until:
+            return "down", "down"
 
 
 def _queue() -> str:
