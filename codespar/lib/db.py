@@ -20,6 +20,8 @@ UNANSWERED = (
 )
 # A statement and its parameters.
 Query = tuple[str, list[Any]]
+# Statements that are sent together are one transaction: under this, what the second one reads is not younger than what the first one did.
+_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 Refusals = Mapping[str, Callable[[str], CodesparError]]
 
 
@@ -68,13 +70,14 @@ def rows(function: str, *arguments: Any) -> list[tuple[Any, ...]]:
 
 
 def read(org: UUID, *queries: Query) -> list[list[dict[str, Any]]]:
-    """Reads of one organisation in one round trip: one transaction that sees that organisation's rows, and no others.
+    """Reads of one organisation in one round trip and of one moment: they see that organisation's rows, and no others.
 
     Returns the rows of each query, as dicts; jsonb is text (`decode`). Raises `Unavailable`.
     """
-    text = ";".join(["SELECT set_config('codespar.org', %s, true)", *(query for query, _ in queries)])
+    text = ";".join([_ONE_MOMENT, "SELECT set_config('codespar.org', %s, true)", *(query for query, _ in queries)])
     with unavailable(), connection.cursor() as cursor:
         cursor.execute(text, [str(org), *(value for _, parameters in queries for value in parameters)])
+        cursor.nextset()
         found = []
         while cursor.nextset():
             found.append(_dicts(cursor))
