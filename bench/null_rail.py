@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from rails.adapters.base import Capabilities, Deposit, Instruction, Notice, Outcome, RefundInstruction, Result, Statement
+from rails.adapters.base import Capabilities, Deposit, Instruction, Notice, Outcome, RefundInstruction, Result, Statement, WebhookRefused
 
 
 class NullRail:
@@ -50,7 +50,8 @@ class NullRail:
         return Statement(opening=0, lines=(), closing=0, complete=True, raw=b"")
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes, secret: str | Sequence[str], now: datetime) -> Notice:
-        raise NotImplementedError("the null rail sends no notices")
+        # This rail sends none, so none is authentic.
+        raise WebhookRefused
 
     def rail_key(self, digest: bytes) -> str:
         return digest.hex()

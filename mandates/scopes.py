@@ -6,8 +6,8 @@ from codespar.lib import ids, names
 from codespar.lib.errors import Invalid
 
 PLATFORM = "platform"
-_PREFIXES = {"mandate": "mnd", "agent": "agt", "project": "prj", "org": "org", "counterparty": "ctp"}
-STOPPABLE = (*_PREFIXES, "rail", PLATFORM)
+PREFIXES = {"mandate": "mnd", "agent": "agt", "project": "prj", "org": "org", "counterparty": "ctp"}
+STOPPABLE = (*PREFIXES, "rail", PLATFORM)
 REVOCABLE = ("mandate", "agent", "project", "org", PLATFORM)
 
 
@@ -31,7 +31,7 @@ def target(scope: str, name: str | None, *, org: str) -> Target:
     if scope == "rail":
         return Target(scope, names.slug(name, "/id"))
     try:
-        ids.parse(name, _PREFIXES[scope])
+        ids.parse(name, PREFIXES[scope])
     except Invalid as error:
         raise Invalid(error.detail, pointer="/id") from error
     return Target(scope, name)

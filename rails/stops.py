@@ -4,9 +4,9 @@ from uuid import UUID
 
 from codespar.lib import db, ids
 from ledger import records
+from mandates import scopes
 from rails import booking
 
-_PREFIXES = {"org": "org", "project": "prj", "agent": "agt", "mandate": "mnd", "counterparty": "ctp"}
 REASON = "The flag was set in the database, without a record: by hand, or while nothing could be signed."
 
 
@@ -33,7 +33,7 @@ def _record(org: UUID, livemode: bool, scope: str, name: str) -> None:
 
 def _name(org: UUID, scope: str, row: UUID) -> str:
     if scope != "rail":
-        return ids.wire(_PREFIXES[scope], row)
+        return ids.wire(scopes.PREFIXES[scope], row)
     with db.tenant(org):
         rail: str = db.select("SELECT rail FROM rail_accounts WHERE org_id = %s AND id = %s", [str(org), str(row)])[0]["rail"]
     return rail

@@ -120,9 +120,9 @@ def organisations(folder: Path) -> set[UUID]:
     return {found for name in _names(folder) if (found := _org(name))}
 
 
-def read(*, folder: Path, org: UUID, sizes: Iterable[int], generation: int = 0) -> Iterator[Found]:
-    """The checkpoints of these sizes, as they are now."""
-    for size in sizes:
+def read(*, folder: Path, org: UUID, which: Iterable[tuple[int, int]]) -> Iterator[Found]:
+    """The checkpoints of these (size, generation), as they are now."""
+    for size, generation in which:
         try:
             data = path(folder=folder, org=org, size=size, generation=generation).read_bytes()
             yield Found(size, data[: notes.LONGEST + 1].decode("utf-8"), generation=generation)

@@ -105,7 +105,8 @@ class _Reading:
         # Of a generation that a setback ended, what came after is lost, and entries of the chain say so.
         self._sizes = [size for size, of in listed if size <= ends.get(of, size)]
         window = [(size, of) for size, of in listed if told.first_seq - 1 <= size <= told.last_seq]
-        self._kept = Watch(_kept(folder, told.org, window), trust=trust, where="that you keep", ends=ends)
+        found = checkpoints.read(folder=folder, org=told.org, which=window) if folder else iter(())
+        self._kept = Watch(found, trust=trust, where="that you keep", ends=ends)
         self._inside = Watch(self._checkpoints(), trust=trust, where="in the file")
         self._keeps = folder is not None
 
@@ -285,12 +286,6 @@ class _Reading:
     def _counted(self, what: str, count: int) -> None:
         if count != self._told.counts[what]:
             self._problems.add(None, "counts", f"The file has {count} {what}; the manifest says {self._told.counts[what]}.")
-
-
-def _kept(folder: Path | None, org: UUID, window: list[tuple[int, int]]) -> Iterator[Found]:
-    if folder is not None:
-        for size, generation in window:
-            yield from checkpoints.read(folder=folder, org=org, sizes=[size], generation=generation)
 
 
 def _leads(later: Found, name: str, key: Ed25519PublicKey, tree: Frontier, proof: tuple[int, int, tuple[bytes, ...]]) -> bool:

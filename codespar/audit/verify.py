@@ -90,7 +90,7 @@ def verify_org(org: UUID, *, pins: Mapping[UUID, str], checkpoint_dir: Path, tic
     trust = chain.Trust(org, settings.CONFIG.deployment, pins.get(org))
     # Listed before the snapshot: a checkpoint that is made meanwhile may be larger than what the snapshot sees.
     listed = checkpoints.listed(folder=checkpoint_dir, org=org)
-    files = (next(checkpoints.read(folder=checkpoint_dir, org=org, sizes=[size], generation=of)) for size, of in listed)
+    files = checkpoints.read(folder=checkpoint_dir, org=org, which=listed)
     with _snapshot(org):
         ends = _ends(org, max((of for _, of in listed), default=0))
         outside = checkpoints.Watch(files, trust=trust, where="outside the database", ends=ends)

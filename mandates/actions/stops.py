@@ -5,7 +5,6 @@ platform, a rail) has no head to lock, so it is acknowledged only when no transa
 """
 
 import time
-from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -43,7 +42,7 @@ def stop(principal: Principal, *, target: Target, reason: str, now: datetime) ->
     """
     stopping = ids.new()
     try:
-        _write(principal, "stop_set", "scope.stopped", {"stop": ids.wire("stp", stopping)}, receipts.STOP, target, reason, now)
+        _write(principal, "stop_set", "scope.stopped", ("stop", ids.wire("stp", stopping)), receipts.STOP, target, reason, now)
         made: UUID | None = stopping
     except Unavailable:
         db.call("stop_flag", principal.org, principal.digest, target.scope, target.name, refusals={**acting.COMMON, **_REFUSALS})
@@ -73,7 +72,7 @@ def revoke(principal: Principal, *, target: Target, reason: str, now: datetime, 
     """
     revocation = ids.new()
     kind = "mandate.revoked" if target.scope == "mandate" else "scope.revoked"
-    named = {"revocation": ids.wire("rev", revocation)}
+    named = ("revocation", ids.wire("rev", revocation))
     _write(principal, "revoke", kind, named, receipts.REVOCATION, target, reason, now, project)
     _outlive_the_earlier(target)
     return revocation
@@ -83,7 +82,7 @@ def _write(
     principal: Principal,
     function: str,
     kind: str,
-    named: Mapping[str, str],
+    named: tuple[str, str],
     typ: str,
     target: Target,
     reason: str,
@@ -92,9 +91,9 @@ def _write(
 ) -> None:
     openings = records.Openings()
     commit = openings.add(reason)
-    receipt = receipts.sign(principal, typ=typ, id=next(iter(named.values())), target=target, reason=reason, now=now)
+    receipt = receipts.sign(principal, typ=typ, id=named[1], target=target, reason=reason, now=now)
     data = {
-        **named,
+        named[0]: named[1],
         "scope": target.scope,
         "target": target.name,
         "reason_commit": commit,

@@ -138,12 +138,7 @@ DECLARE
 BEGIN
     PERFORM enter(p_org);
     PERFORM head_lock(p_org);
-    p := principal_of(p_org, p_digest);
-    IF p.token_id IS NULL THEN
-        PERFORM refuse('access_tokens_valid', 'the token is unknown, expired or revoked');
-    ELSIF NOT 'stops:write' = ANY (p.scopes) THEN
-        PERFORM refuse('access_tokens_scope', 'the token lacks the scope stops:write');
-    END IF;
+    p := holder(p_org, p_digest, 'stops:write');
     PERFORM stop_flag_set(p_org, p.livemode, p_scope, p_target, scope_target(p_org, p.livemode, p_scope, p_target), NULL);
 END $$;
 CALL definer('stop_flag(uuid,bytea,text,text)', '{codespar_control}');
@@ -284,12 +279,7 @@ DECLARE
     r ledger_rewinds;
 BEGIN
     PERFORM enter(p_platform);
-    p := principal_of(p_platform, p_digest);
-    IF p.token_id IS NULL THEN
-        PERFORM refuse('access_tokens_valid', 'the token is unknown, expired or revoked');
-    ELSIF NOT 'stops:lift' = ANY (p.scopes) THEN
-        PERFORM refuse('access_tokens_scope', 'the token lacks the scope stops:lift');
-    END IF;
+    p := holder(p_platform, p_digest, 'stops:lift');
     PERFORM scope_target(p_platform, p.livemode, 'platform', 'platform');
     PERFORM enter(p_org);
     c := record_open(p_org, p_content, '{ledger.reanchored}');

@@ -26,8 +26,9 @@ def kept(folder, rows, *sizes, **options):
 
 def watch(folder, rows):
     """The problems that the checkpoints of the folder have with these rows, as (seq, code)."""
-    sizes = checkpoints.sizes(folder=folder, org=ORG)
-    found = Watch(checkpoints.read(folder=folder, org=ORG, sizes=sizes), trust=TRUST, where="outside")
+    listed = checkpoints.listed(folder=folder, org=ORG)
+    sizes = [size for size, _ in listed]
+    found = Watch(checkpoints.read(folder=folder, org=ORG, which=listed), trust=TRUST, where="outside")
     verifier = chain.Verifier(TRUST)
     for row in rows:
         verifier.add(row)

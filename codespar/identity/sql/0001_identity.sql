@@ -135,8 +135,8 @@ BEGIN
     RETURN p;
 END $$;
 
--- The one door of every people's and agents' function: authenticates, checks the scope, and that the record names the caller.
-CREATE FUNCTION caller(p_org uuid, p_digest bytea, p_scope text, c jsonb) RETURNS principal LANGUAGE plpgsql AS $$
+-- Whoever holds this token, which is live and has the scope.
+CREATE FUNCTION holder(p_org uuid, p_digest bytea, p_scope text) RETURNS principal LANGUAGE plpgsql AS $$
 DECLARE
     p principal := principal_of(p_org, p_digest);
 BEGIN
@@ -146,6 +146,14 @@ BEGIN
     IF p_scope IS NOT NULL AND NOT p_scope = ANY (p.scopes) THEN
         PERFORM refuse('access_tokens_scope', format('the token lacks the scope %s', p_scope));
     END IF;
+    RETURN p;
+END $$;
+
+-- The one door of every people's and agents' function: authenticates, checks the scope, and that the record names the caller.
+CREATE FUNCTION caller(p_org uuid, p_digest bytea, p_scope text, c jsonb) RETURNS principal LANGUAGE plpgsql AS $$
+DECLARE
+    p principal := holder(p_org, p_digest, p_scope);
+BEGIN
     IF c->>'actor' IS DISTINCT FROM p.actor OR (c->>'livemode')::boolean IS DISTINCT FROM p.livemode THEN
         PERFORM refuse('record_actor', 'the record names somebody else than the token''s holder, or the other mode');
     END IF;
@@ -180,4 +188,4 @@ GRANT SELECT (org_id, id, email, closed_at) ON members TO codespar_scanner;
 CALL definer('members_by_email(text)', '{codespar_control}', 'codespar_scanner');
 CALL definer('member_org(uuid)', '{codespar_control}', 'codespar_scanner');
 
-GRANT EXECUTE ON FUNCTION principal_of, caller TO codespar_definer;
+GRANT EXECUTE ON FUNCTION principal_of, holder, caller TO codespar_definer;
