@@ -1,14 +1,17 @@
 """The way to the database: tenants for reading, one function call for writing, refusals by the name of their rule."""
 
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import psycopg
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, NotSupportedError, OperationalError, connection, transaction
 from psycopg.types.json import Jsonb
 
 from codespar.lib.errors import CodesparError, Unavailable
@@ -18,10 +21,12 @@ UNANSWERED = (
     "The database did not answer in time, so it is not known whether this was done: try again under the same Idempotency-Key, where "
     "what was done is found and not done twice."
 )
-# A statement and its parameters.
+# A statement, with %s for each of its parameters and no other %, and these.
 Query = tuple[str, list[Any]]
 # Statements that are sent together are one transaction: under this, what the second one reads is not younger than what the first one did.
 _ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# What each connection of this process has planned: query -> the name of its plan.
+_plans: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
 Refusals = Mapping[str, Callable[[str], CodesparError]]
 
 
@@ -72,16 +77,38 @@ def rows(function: str, *arguments: Any) -> list[tuple[Any, ...]]:
 def read(org: UUID, *queries: Query) -> list[list[dict[str, Any]]]:
     """Reads of one organisation in one round trip and of one moment: they see that organisation's rows, and no others.
 
-    Returns the rows of each query, as dicts; jsonb is text (`decode`). Raises `Unavailable`.
+    A connection plans each query once. Returns the rows of each, as dicts; jsonb is text (`decode`). Raises `Unavailable`.
     """
-    text = ";".join([_ONE_MOMENT, "SELECT set_config('codespar.org', %s, true)", *(query for query, _ in queries)])
+    try:
+        return _read(org, queries)
+    except NotSupportedError:
+        # A table has other columns than when this connection planned.
+        with unavailable(), connection.cursor() as cursor:
+            cursor.execute("DEALLOCATE ALL")
+            _plans.pop(cursor.connection, None)
+        return _read(org, queries)
+
+
+def _read(org: UUID, queries: Sequence[Query]) -> list[list[dict[str, Any]]]:
     with unavailable(), connection.cursor() as cursor:
+        plans = [_prepared(cursor, query) + (f"({_marks(parameters)})" if parameters else "") for query, parameters in queries]
+        text = ";".join([_ONE_MOMENT, "SELECT set_config('codespar.org', %s, true)", *(f"EXECUTE {plan}" for plan in plans)])
         cursor.execute(text, [str(org), *(value for _, parameters in queries for value in parameters)])
         cursor.nextset()
         found = []
         while cursor.nextset():
             found.append(_dicts(cursor))
     return found
+
+
+def _prepared(cursor: Any, query: str) -> str:
+    """The name of this query's plan in this connection, which is made when the connection first sees the query."""
+    names = _plans.setdefault(cursor.connection, {})
+    if query not in names:
+        name, numbers = f"read_{len(names)}", itertools.count(1)
+        cursor.execute(f"PREPARE {name} AS {re.sub('%s', lambda _: f'${next(numbers)}', query)}")
+        names[query] = name
+    return names[query]
 
 
 def now() -> datetime:
@@ -143,7 +170,7 @@ def _json(value: dict[str, Any] | list[Any]) -> bool:
     return isinstance(value, dict) or not value or not all(isinstance(item, UUID | str) for item in value)
 
 
-def _marks(arguments: tuple[Any, ...]) -> str:
+def _marks(arguments: Sequence[Any]) -> str:
     return ", ".join(["%s"] * len(arguments))
 
 

@@ -5,6 +5,7 @@ import traceback
 import pytest
 
 from codespar.lib import clock, ids
+from tests.support import books
 from tests.support.world import World, raw_id
 
 
@@ -29,8 +30,26 @@ def test_reads_that_are_sent_together_are_of_one_moment(shared_world: World) -> 
     from codespar.lib import db
 
     org = raw_id(shared_world.org)
-    first, _, last = db.read(org, ("SHOW transaction_isolation", []), ("SELECT pg_sleep(0)", []), ("SHOW transaction_read_only", []))
-    assert (first, last) == ([{"transaction_isolation": "repeatable read"}], [{"transaction_read_only": "on"}])
-    assert db.read(org, ("SHOW transaction_isolation", []))[0][0]["transaction_isolation"] == "repeatable read"
+    level, mode = (f"SELECT current_setting('transaction_{name}') AS found" for name in ("isolation", "read_only"))
+    first, _, last = db.read(org, (level, []), ("SELECT pg_sleep(0)", []), (mode, []))
+    assert (first, last) == ([{"found": "repeatable read"}], [{"found": "on"}])
+    assert db.read(org, (level, [])) == [[{"found": "repeatable read"}]]
     with db.tenant(org):
         assert db.select("SHOW transaction_isolation") == [{"transaction_isolation": "read committed"}]
+
+
+def test_a_connection_plans_a_read_once_and_again_when_the_table_has_changed(shared_world: World) -> None:
+    """A migration adds a column while an older process still serves."""
+    from codespar.lib import db
+
+    org, query = raw_id(shared_world.org), ("SELECT * FROM codespar.changing WHERE n = %s", [1])
+    plans = "SELECT count(*) AS n FROM pg_prepared_statements WHERE statement LIKE '%%codespar.changing%%'"
+    with books.superuser(shared_world) as connection:
+        connection.execute("CREATE TABLE codespar.changing AS SELECT 1 AS n; GRANT SELECT ON codespar.changing TO codespar_control")
+        try:
+            assert db.read(org, query, query) == [[{"n": 1}], [{"n": 1}]]
+            assert db.select(plans, [])[0]["n"] == 1
+            connection.execute("ALTER TABLE codespar.changing ADD COLUMN more text DEFAULT 'new'")
+            assert db.read(org, query) == [[{"n": 1, "more": "new"}]]
+        finally:
+            connection.execute("DROP TABLE codespar.changing")
