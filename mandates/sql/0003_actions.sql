@@ -72,6 +72,11 @@ CREATE FUNCTION epochs_now(p_org uuid, p_livemode boolean, p_project uuid, p_age
         'agent', scope_epoch(p_org, p_livemode, 'agent', p_agent))
 $$;
 
+-- Whether a mandate is revoked, itself or with what it stands under.
+CREATE FUNCTION mandate_revoked(m mandates) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT scope_epoch(m.org_id, m.livemode, 'mandate', m.id) > 0 OR epochs_now(m.org_id, m.livemode, m.project_id, m.agent_id) <> m.epochs
+$$;
+
 CREATE FUNCTION mandate_issue(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb, p_credential text) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     c jsonb;
@@ -243,4 +248,4 @@ CREATE FUNCTION counters_backfill(s counter_selectors, p_zone text) RETURNS void
     ON CONFLICT DO NOTHING
 $$;
 
-GRANT EXECUTE ON FUNCTION counterparty_document, scope_epoch, epochs_now, counters_backfill TO codespar_definer;
+GRANT EXECUTE ON FUNCTION counterparty_document, scope_epoch, epochs_now, mandate_revoked, counters_backfill TO codespar_definer;

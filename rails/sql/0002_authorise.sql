@@ -11,11 +11,6 @@ CREATE FUNCTION stopped_scope(f payment_facts) RETURNS text LANGUAGE sql STABLE 
     ) s ORDER BY rank, scope LIMIT 1
 $$;
 
--- Whether a mandate is revoked, itself or with what it stands under.
-CREATE FUNCTION mandate_revoked(m mandates) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT scope_epoch(m.org_id, m.livemode, 'mandate', m.id) > 0 OR epochs_now(m.org_id, m.livemode, m.project_id, m.agent_id) <> m.epochs
-$$;
-
 -- Everything that one statement can change behind a payment's back, read again once the head is ours.
 CREATE FUNCTION moved_since(f payment_facts, m mandates, p_policy_epoch bigint, p_version integer) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE
@@ -303,5 +298,5 @@ BEGIN
 END $$;
 CALL definer('payment_vote(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
 
-GRANT EXECUTE ON FUNCTION stopped_scope, mandate_revoked, moved_since, mandate_covers, payment_gate, facts_of, decision_add, hold_add, rail_key, payment_moves, payment_fixed
+GRANT EXECUTE ON FUNCTION stopped_scope, moved_since, mandate_covers, payment_gate, facts_of, decision_add, hold_add, rail_key, payment_moves, payment_fixed
     TO codespar_definer;
