@@ -129,6 +129,7 @@ def _rounds(turns: list[tuple[Machine, Cell, list[Payer]]], plan: Plan) -> Resul
 
 
 def _turn(measured: Measured, here: Machine, clients: list[Pay], seconds: float) -> None:
+    here.tidy()
     load.run(clients, min(0.3, seconds / 4))
     before = here.cpu()
     measured.rounds.append(load.run(clients, seconds))

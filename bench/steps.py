@@ -40,7 +40,7 @@ _DISPATCHER = (
     ("codespar.identity.acting", "sign", "sign"),
     ("rails.dispatch", "_recorded", "submit"),
     ("rails.accounts", "adapter", "open the credential"),
-    ("rails.dispatch", "_call", "call the rail"),
+    ("rails.calls", "each", "call the rail"),
     ("rails.outcomes", "book", "book the result"),
     ("rails.hints", "outcome", "hint who waits"),
 )
