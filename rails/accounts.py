@@ -9,12 +9,13 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 
-from codespar.lib.errors import CodesparError, Unavailable
+from codespar.lib.errors import Unavailable
 from codespar.lib.models import together
 from codespar.vault import envelope, keys
 from codespar.vault.models import RailAccount
 from rails.adapters import adapter_for
 from rails.adapters.base import Adapter
+from rails.faults import FAULTS
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ def open_for(rows: Sequence[dict[str, Any]]) -> None:
 def _opened(org: UUID, rail: str, livemode: bool) -> Adapter | None:
     try:
         return adapter(org, rail, livemode)
-    except (CodesparError, LookupError, ValueError) as error:
+    except FAULTS as error:
         log.error("rail_not_open", org=str(org), rail=rail, error=type(error).__name__)
         return None
 

@@ -1,7 +1,7 @@
 """How the engine's own processes write: system records, signed for the organisation, in one SQL function call."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -39,6 +39,25 @@ def context(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "on_behalf_of": ids.wire("agt", agents.pop()) if len(agents) == 1 else None,
         "project": ids.wire("prj", projects.pop()) if len(projects) == 1 else None,
+    }
+
+
+def by_mode(rows: Iterable[Any], key: Callable[[Any], bool] = lambda row: row["livemode"]) -> list[list[Any]]:
+    """One record speaks of one mode."""
+    found: dict[bool, list[Any]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return list(found.values())
+
+
+def attempt(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of the attempt that this process is about to make."""
+    return {
+        "attempt": ids.wire("att", row["attempt_id"]),
+        "rail": row["rail"],
+        "rail_key": bytes(row["rail_key"]).hex(),
+        "send_by": clock.stamp(row["send_by"]),
+        "worker": workers.identity(),
     }
 
 

@@ -62,6 +62,14 @@ def unasked(row: Row) -> Step | None:
     return Step(row, "query", "unknown", "not_askable", "needs_human")
 
 
+def of_question(row: Row, answer: Outcome | None, kind: str) -> Step | None:
+    """What to book after a question, None being a rail that could not be asked. None when it is to be asked again: that is written down."""
+    step = unasked(row) if answer is None else of_query(row, answer, row["adapter"].capabilities)
+    if step is None:
+        db.call("work_later", row["org_id"], kind, row["id"], workers.identity())
+    return step
+
+
 def book(steps: list[Step]) -> None:
     """Book results of one organisation and mode together: one record. A payment that went on in the meantime is left out."""
     while steps:

@@ -12,15 +12,15 @@ import django
 
 django.setup()
 
-from rails import dispatch  # noqa: E402
+from rails import calls, dispatch  # noqa: E402
 from rails.adapters import exchange  # noqa: E402
 from rails.adapters.base import Adapter, Instruction  # noqa: E402
 
-_instruction, _before_write = dispatch.instruction, exchange._Call.before_write
+_instruction, _before_write = calls.instruction, exchange._Call.before_write
 
 
-def _late(payment: dispatch.Row, adapter: Adapter) -> Instruction:
-    dispatch.instruction = _instruction
+def _late(payment: calls.Row, adapter: Adapter) -> Instruction:
+    calls.instruction = _instruction
     # To this thread: a signal to the process may be taken by another one, while this one goes on for a moment.
     signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
     return _instruction(payment, adapter)
@@ -32,7 +32,7 @@ def _unbound(call: exchange._Call, stream: object) -> None:
 
 
 def main() -> None:
-    dispatch.instruction = _late
+    calls.instruction = _late
     if "careless" in sys.argv[1:]:
         exchange._Call.before_write = _unbound  # type: ignore[method-assign]
     sys.stdin.readline()

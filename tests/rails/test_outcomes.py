@@ -22,10 +22,10 @@ WINDOW: Any = SimpleNamespace(acceptance_window_seconds=30)
 @pytest.fixture
 def engine(stack: StackInfo, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The modules, which need the settings, and what they wrote."""
-    from rails import booking, dispatch, outcomes, queue
+    from rails import booking, calls, debts, dispatch, outcomes, queue
 
-    found = SimpleNamespace(booking=booking, dispatch=dispatch, outcomes=outcomes, queue=queue, written=[])
-    monkeypatch.setattr(dispatch, "_owed", type(dispatch._owed)())
+    found = SimpleNamespace(booking=booking, calls=calls, debts=debts, dispatch=dispatch, outcomes=outcomes, queue=queue, written=[])
+    monkeypatch.setattr(debts, "_owed", type(debts._owed)())
     return found
 
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_booked_now_is_booked_before_anything_else(engine: Simple
     rows = [row(number=number) for number in range(5)]
     # Every answer of a batch that is under way comes in, though the first of them could not be booked.
     call = lambda row: said(Result.SETTLED, code=f"settled {row['number']}")
-    engine.dispatch._call(rows, call, engine.dispatch._book_answers)
+    engine.calls.each(rows, call, engine.dispatch._book_answers)
     with pytest.raises(Unavailable):
         engine.dispatch.run_once()
     away[0] = False
@@ -171,12 +171,12 @@ def test_an_attempt_that_may_be_recorded_is_owed_as_unsent(engine: SimpleNamespa
     monkeypatch.setattr(engine.booking, "write", answer("payments_submit", {"seq": 1}))
     monkeypatch.setattr(engine.dispatch.db, "rows", answer("may_send", []))
     monkeypatch.setattr(engine.dispatch.accounts, "adapter", lambda *arguments: SimpleNamespace())
-    monkeypatch.setattr(engine.dispatch, "_call", lambda *arguments: pytest.fail("nothing may leave"))
+    monkeypatch.setattr(engine.calls, "each", lambda *arguments: pytest.fail("nothing may leave"))
     monkeypatch.setattr(engine.outcomes, "book", engine.written.append)
     with pytest.raises(Unavailable):
         engine.dispatch._submit(payment["org_id"], [payment], head)
     assert engine.written == []
-    engine.dispatch._pay_debts()
+    engine.debts.pay()
     (steps,) = engine.written
     assert [(s.source, s.after, s.proof, s.code) for s in steps] == [("answer", "failed", "unsent", "interrupted")]
 
@@ -195,7 +195,7 @@ def test_an_adapter_that_raises_leaves_the_payment_uncertain(engine: SimpleNames
     monkeypatch.setattr(engine.dispatch.accounts, "adapter", lambda *arguments: SimpleNamespace(send=send))
     payment = row(rail="sandbox")
     engine.dispatch.accounts.open_for([payment])
-    answer = engine.dispatch._leave(payment, lambda row, adapter: None, lambda adapter: adapter.send)
+    answer = engine.calls.leave(payment, lambda row, adapter: None, lambda adapter: adapter.send)
     assert (answer.result, answer.sent) == (Result.UNKNOWN, True)
     assert engine.outcomes.of_answer(payment, answer).after == "uncertain"
 
@@ -207,7 +207,7 @@ def test_a_credential_that_does_not_open_sends_nothing_and_says_so(engine: Simpl
     monkeypatch.setattr(engine.dispatch.accounts, "adapter", adapter)
     payment = row(rail="sandbox")
     engine.dispatch.accounts.open_for([payment])
-    answer = engine.dispatch._leave(payment, lambda row, adapter: None, lambda adapter: adapter.send)
+    answer = engine.calls.leave(payment, lambda row, adapter: None, lambda adapter: adapter.send)
     step = engine.outcomes.of_answer(row(), answer)
     assert (step.after, step.proof, step.code) == ("failed", "unsent", "not_sendable")
-    assert engine.dispatch._learn(payment, lambda row, adapter: None, lambda adapter: adapter.query) is None
+    assert engine.calls.learn(payment, lambda row, adapter: None, lambda adapter: adapter.query) is None

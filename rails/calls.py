@@ -1,0 +1,114 @@
+"""Talking to rails: what they are told, what they say, and that none of it holds a database connection."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+import structlog
+from django.conf import settings
+
+from codespar.lib import clock, db, ids
+from rails import booking
+from rails.adapters.base import Adapter, Instruction, Outcome, RefundInstruction, Result
+from rails.faults import FAULTS
+
+log = structlog.get_logger(__name__)
+THREADS = 32
+# Answers that come this close together are booked together: a record costs more than the wait.
+GATHER_SECONDS = 0.005
+Row = dict[str, Any]
+T = TypeVar("T")
+Order = TypeVar("Order", Instruction, RefundInstruction)
+
+
+def leave(row: Row, told: Callable[[Row, Adapter], Order], send: Callable[[Adapter], Callable[[Order, float], Outcome]]) -> Outcome:
+    """The one place where money leaves: once, by whoever holds the attempt. Never raises."""
+    adapter = row["adapter"]
+    try:
+        if adapter is None:
+            return unsent("not_sendable")
+        order = told(row, adapter)
+    except FAULTS as error:
+        log.error("not_sendable", row=str(row["id"]), error=type(error).__name__)
+        return unsent("not_sendable")
+    try:
+        return send(adapter)(order, time.monotonic() + settings.CONFIG.rail_seconds)
+    except Exception as error:
+        # An adapter does not raise. When one does, what has left is not known.
+        log.error("adapter_raised", row=str(row["id"]), error=type(error).__name__, exc_info=error)
+        return _said("adapter_raised", sent=True)
+
+
+def learn(
+    row: Row, told: Callable[[Row, Adapter], Order], ask: Callable[[Adapter], Callable[[str, Order, float], Outcome]]
+) -> Outcome | None:
+    """What the rail knows; None when it cannot even be asked."""
+    adapter = row["adapter"]
+    try:
+        if adapter is None:
+            return None
+        expected = told(row, adapter)
+        row["asked_at"] = clock.now()
+        return ask(adapter)(expected.key, expected, time.monotonic() + settings.CONFIG.rail_seconds)
+    except FAULTS as error:
+        log.error("not_askable", row=str(row["id"]), error=type(error).__name__)
+        return None
+
+
+def unsent(code: str) -> Outcome:
+    """Nothing has left, and nothing will."""
+    return _said(code, sent=False)
+
+
+def _said(code: str, *, sent: bool) -> Outcome:
+    return Outcome(result=Result.UNKNOWN, reason="", provider_id=None, sent=sent, raw=b"", request=b"", code=code)
+
+
+def instruction(payment: Row, adapter: Adapter) -> Instruction:
+    """What the rail is told: amount and payee from our own rows, never from a request."""
+    account = next(a for a in payment["counterparty"]["accounts"] if a["id"] == payment["account_id"])
+    return Instruction(
+        key=adapter.rail_key(bytes(payment["rail_key"])),
+        amount=payment["amount"],
+        currency=payment["currency"],
+        payee_key=account["value"],
+        payee_name=payment["counterparty"]["name"],
+        reference=ids.wire("pay", payment["id"]),
+        send_by=payment["send_by"],
+    )
+
+
+def refund_instruction(refund: Row, adapter: Adapter) -> RefundInstruction:
+    """The same of a refund: which payment by our key, and how much of it."""
+    return RefundInstruction(
+        key=adapter.rail_key(bytes(refund["rail_key"])),
+        payment_key=adapter.rail_key(bytes(refund["payment_key"])),
+        amount=refund["amount"],
+        currency=refund["currency"],
+        send_by=refund["send_by"],
+    )
+
+
+def each(rows: list[Row], call: Callable[[Row], T], book: Callable[[list[tuple[Row, T]]], None]) -> None:
+    """Talk to the rail about all rows at once; book what has come back, together, without waiting for the slow ones.
+
+    The threads touch the network only; the database is this thread's alone, who has given it back meanwhile.
+    """
+    # The rail may be slow, and connections are few.
+    db.release()
+    if len(rows) == 1:
+        book([(rows[0], call(rows[0]))])
+    elif rows:
+        _at_once(rows, call, book)
+
+
+def _at_once(rows: list[Row], call: Callable[[Row], T], book: Callable[[list[tuple[Row, T]]], None]) -> None:
+    with ThreadPoolExecutor(max_workers=min(THREADS, len(rows))) as pool:
+        running: dict[Future[T], Row] = {pool.submit(call, row): row for row in rows}
+        while running:
+            wait(running, return_when=FIRST_COMPLETED)
+            finished, _ = wait(running, GATHER_SECONDS)
+            answers = [(running.pop(future), future.result()) for future in finished]
+            for batch in booking.by_mode(answers, key=lambda pair: pair[0]["livemode"]):
+                book(batch)
