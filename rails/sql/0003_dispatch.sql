@@ -265,20 +265,29 @@ CALL definer('work_now(uuid,bytea)', '{codespar_rail}');
 -- The queue: whose turn it is, leased to one worker at a time. Ids and states only, over all organisations.
 CREATE FUNCTION due_work(p_owner text, p_limit integer, p_lease_seconds integer)
 RETURNS TABLE (org uuid, kind text, id uuid, status text) LANGUAGE plpgsql AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_until timestamptz := v_now + make_interval(secs => p_lease_seconds);
+    v_orgs uuid[];
+    v_ids uuid[];
 BEGIN
+    -- First who, then the lease, by key: in one statement the planner, who cannot know the limit, reads every payment there ever was.
+    SELECT array_agg(w.org_id), array_agg(w.id) INTO v_orgs, v_ids
+    FROM (SELECT y.org_id, y.id FROM payments y WHERE y.due_at <= v_now AND (y.lease_until IS NULL OR y.lease_until < v_now)
+          ORDER BY y.due_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED) w;
     RETURN QUERY
-        UPDATE payments y SET lease_owner = p_owner, lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
-        WHERE (y.org_id, y.id) IN (SELECT w.org_id, w.id FROM payments w
-                                   WHERE w.due_at <= clock_timestamp() AND (w.lease_until IS NULL OR w.lease_until < clock_timestamp())
-                                   ORDER BY w.due_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE payments y SET lease_owner = p_owner, lease_until = v_until FROM unnest(v_orgs, v_ids) w (org_id, id)
+        WHERE y.org_id = w.org_id AND y.id = w.id
         RETURNING y.org_id, 'payment'::text, y.id, y.status;
+    SELECT array_agg(w.org_id), array_agg(w.id) INTO v_orgs, v_ids
+    FROM (SELECT y.org_id, y.id FROM refunds y WHERE y.due_at <= v_now AND (y.lease_until IS NULL OR y.lease_until < v_now)
+          ORDER BY y.due_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED) w;
     RETURN QUERY
-        UPDATE refunds y SET lease_owner = p_owner, lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
-        WHERE (y.org_id, y.id) IN (SELECT w.org_id, w.id FROM refunds w
-                                   WHERE w.due_at <= clock_timestamp() AND (w.lease_until IS NULL OR w.lease_until < clock_timestamp())
-                                   ORDER BY w.due_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
+        UPDATE refunds y SET lease_owner = p_owner, lease_until = v_until FROM unnest(v_orgs, v_ids) w (org_id, id)
+        WHERE y.org_id = w.org_id AND y.id = w.id
         RETURNING y.org_id, 'refund'::text, y.id, y.status;
 END $$;
+
 -- Who holds leases, and the end of a lease whose process is gone: its rows are due again at once.
 CREATE FUNCTION lease_owners() RETURNS SETOF text LANGUAGE sql STABLE AS $$
     SELECT lease_owner FROM payments WHERE due_at IS NOT NULL AND lease_until > clock_timestamp()
