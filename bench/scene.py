@@ -1,9 +1,11 @@
 """Organisations that are ready to pay: made through the people's API as any customer's are, but for the money, which SQL puts there."""
 
 import base64
+import json
 import os
 import secrets
-from collections.abc import Iterator
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.machine import Machine
 from codespar.demo.client import Api
+from codespar.launcher.cluster import PROJECT
 from codespar.lib import sdjwt
 
 # More than any run can pay.
@@ -47,7 +50,7 @@ class Payer:
 
 def payers(machine: Machine, count: int) -> list[Payer]:
     """So many fresh organisations, each of which has settled its first payment: the one that the floor copies."""
-    owners = list(_organisations(machine, count))
+    owners = _organisations(machine, count)
     with ThreadPoolExecutor(max_workers=4) as pool:
         found = list(pool.map(lambda owner: _payer(machine, *owner), owners))
     with machine.connect() as connection:
@@ -60,29 +63,11 @@ def payers(machine: Machine, count: int) -> list[Payer]:
     return found
 
 
-def _organisations(machine: Machine, count: int) -> Iterator[tuple[str, str]]:
-    """(organisation, its owner's token), made by the one action that no API has."""
-    os.environ.update(machine.info.env("control"))
-    import django
-
-    django.setup()
-    from django.db import connection
-
-    from codespar.identity import actions
-    from codespar.lib import clock, ids
-
-    for number in range(count):
-        made = actions.create_organisation(
-            name=f"Bench {number}",
-            timezone="America/Sao_Paulo",
-            email="owner@bench.example",
-            owner_name="Owner",
-            request_id=ids.wire("req", ids.new()),
-            now=clock.now(),
-        )
-        yield ids.wire("org", made.id), made.test_token
-    connection.close()
-    connection.close_pool()  # type: ignore[attr-defined]  # newer than the stubs
+def _organisations(machine: Machine, count: int) -> list[tuple[str, str]]:
+    """(organisation, its owner's token) of each."""
+    command = [sys.executable, "-m", "bench.organisations", str(count)]
+    made = subprocess.run(command, env=os.environ | machine.info.env("control"), cwd=PROJECT, stdout=subprocess.PIPE, check=True)
+    return [(org, token) for org, token in json.loads(made.stdout)]
 
 
 def _payer(machine: Machine, org: str, token: str) -> Payer:
