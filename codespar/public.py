@@ -13,7 +13,6 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_control
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
-from redis import RedisError
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -138,6 +137,6 @@ def _database() -> tuple[str, str]:
 def _queue() -> str:
     try:
         redis_cache.client().ping()
-    except RedisError:
+    except redis_cache.AWAY:
         return "down"
     return "ok"

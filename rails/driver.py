@@ -5,6 +5,7 @@ away there are no hints, and the sweeper alone drives.
 """
 
 import threading
+import time
 
 import structlog
 from celery import current_app
@@ -25,12 +26,12 @@ def start(**_: object) -> None:
 
 def _drive_forever() -> None:
     while True:
-        if not hints.take():
-            continue
         try:
-            dispatch.run()
+            if hints.take():
+                dispatch.run()
         except Exception as error:
             # What is due stays due: the next hint or the sweeper finds it.
             log.error("drive_failed", error=type(error).__name__, detail=str(error))
+            time.sleep(1.0)
         finally:
             db.release()

@@ -4,8 +4,6 @@ import time
 from contextlib import suppress
 from uuid import UUID
 
-import redis
-
 from codespar.lib import cache
 
 _WORK = "codespar:work"
@@ -25,7 +23,7 @@ def take(most: int = 32) -> bool:
         # One look at what is due answers all of them.
         cache.client().lpop(_WORK, most - 1)
         return True
-    except redis.RedisError:
+    except cache.AWAY:
         time.sleep(1.0)
         return False
 
@@ -42,12 +40,12 @@ def wait(payment: UUID, seconds: float) -> None:
     """
     try:
         cache.client().blpop([_name(payment)], timeout=max(0.01, min(seconds, 1.0)))
-    except redis.RedisError:
+    except cache.AWAY:
         time.sleep(min(0.1, seconds))
 
 
 def _push(name: str) -> None:
-    with suppress(redis.RedisError):
+    with suppress(*cache.AWAY):
         pipe = cache.client().pipeline(transaction=False)
         pipe.rpush(name, "1")
         pipe.expire(name, _KEEP_SECONDS)

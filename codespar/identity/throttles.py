@@ -1,11 +1,10 @@
 """Limits by access token, not by address: counted in Redis, so that all processes share one count."""
 
+import functools
 import math
 import time
-from functools import cache
 from typing import Any
 
-import redis
 from django.conf import settings
 from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
@@ -14,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from codespar.identity.principals import Principal
+from codespar.lib import cache
 
 # draft-ietf-httpapi-ratelimit-headers: the quota of a window of 60 seconds; what remains of it, and the seconds until it begins anew.
 POLICY, STATE = '"per-token";q={};w=60', '"per-token";r={};t={}'
@@ -33,7 +33,7 @@ class PerToken(BaseThrottle):
         try:
             allowed = _limiter().hit(quota, caller.token.hex)
             window = _limiter().get_window_stats(quota, caller.token.hex)
-        except redis.RedisError:
+        except cache.AWAY:
             return True
         self._wait = max(1.0, window.reset_time - time.time())
         state = STATE.format(window.remaining, math.ceil(self._wait))
@@ -45,6 +45,6 @@ class PerToken(BaseThrottle):
         return self._wait
 
 
-@cache
+@functools.cache
 def _limiter() -> FixedWindowRateLimiter:
-    return FixedWindowRateLimiter(RedisStorage(settings.CONFIG.redis_url, socket_connect_timeout=1.0, socket_timeout=3.0))
+    return FixedWindowRateLimiter(RedisStorage(settings.CONFIG.redis_url, **cache.OPTIONS))

@@ -75,3 +75,22 @@ assert in_a_thread(lives), "the parent has lost its connection"
 def test_a_forked_process_neither_shares_connections_nor_waits_for_its_parents_locks(stack: StackInfo) -> None:
     done = subprocess.run([sys.executable, "-c", FORKING], env=stack.env("rail"), capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
+
+
+SWEEPING = """
+import sys
+import codespar.celery
+from codespar.lib import db
+from rails import credits, dispatch, queue, stops, webhooks
+known = set(sys.modules)
+for job in (queue.free_the_dead, stops.record_flags, dispatch.run_once, webhooks.read_new, credits.confirm_due):
+    job()
+    db.release()
+print(*(set(sys.modules) - known))
+"""
+
+
+def test_what_the_sweeper_needs_is_loaded_before_it_begins(stack: StackInfo) -> None:
+    """A child that is forked while the sweeper's thread imports something would have half of it, for ever."""
+    done = subprocess.run([sys.executable, "-c", SWEEPING], env=stack.env("rail"), capture_output=True, text=True, timeout=90)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

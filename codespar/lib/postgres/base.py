@@ -4,6 +4,8 @@ import os
 import sys
 from typing import Any
 
+# Django imports it with the first connection: a process that is forked at that moment would have half of it for ever.
+import psycopg_pool  # noqa: F401
 from django.db import connections
 from django.db.backends.postgresql import base
 
