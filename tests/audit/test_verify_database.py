@@ -423,6 +423,37 @@ def test_a_sealed_chain_without_its_checkpoints_is_not_verified(told: World, tmp
     assert (found.returncode, "unavailable" in found.stdout) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("stop", "undone", "code"),
+    [
+        (lambda world: world.stop("agent", world.agent), "stopped = false", "hold_after_stop"),
+        (
+            lambda world: world.people().post("/v1/revocations", {"scope": "agent", "id": world.agent, "reason": "over"}),
+            "epoch = 0",
+            "hold_after_revocation",
+        ),
+    ],
+)
+def test_a_hold_behind_a_stop_or_a_revocation_is_found(world: World, stop: Any, undone: str, code: str) -> None:
+    """Somebody with every right in the database takes the row back for a moment: the records still say what was stopped."""
+    assert world.settled(world.pay(10).json()["id"])["status"] == "settled"
+    stop(world)
+    assert world.pay(10).status_code == 403
+    with superuser(world) as connection:
+        rows = "FROM scope_states WHERE org_id = %s AND scope = 'agent'"
+        kept = connection.execute(f"SELECT stopped, epoch {rows}", [raw_id(world.org)]).fetchone()
+        connection.execute(f"UPDATE scope_states SET {undone} WHERE org_id = %s AND scope = 'agent'", [raw_id(world.org)])
+        paid = world.settled(world.pay(10).json()["id"])
+        assert paid["status"] == "settled", paid
+        connection.execute(
+            "UPDATE scope_states SET stopped = %s, epoch = %s WHERE org_id = %s AND scope = 'agent'", [*(kept or ()), raw_id(world.org)]
+        )
+    done = cli(world, "verify", "--org", world.org, "--pin", f"{world.org}={world.pin}", "--json")
+    found = json.loads(done.stdout)["organisations"][0]
+    said = [problem for problem in found["problems"] if problem["code"] == code]
+    assert len(said) == 1 and paid["id"] in said[0]["detail"], done.stdout
+
+
 # What every role but the auditor's needs.
 ENGINES = {"CODESPAR_REDIS_URL": "redis://127.0.0.1:1/0", "CODESPAR_SECRET_KEY": "x" * 32}
 
@@ -432,6 +463,7 @@ ENGINES = {"CODESPAR_REDIS_URL": "redis://127.0.0.1:1/0", "CODESPAR_SECRET_KEY":
     [
         (["--org", "nobody"], {}, "is not an organisation's id"),
         (["--pin", "org_1=md5:1"], {}, "64 lowercase hex digits"),
+        (["--pin", "sha256:1"], {}, "does not say whose it is"),
         (["--pins", "/nowhere.json"], {}, "is not a JSON file"),
         (["--checkpoints", "/nowhere"], {}, "There is no folder"),
         ([], {"CODESPAR_ROLE": "control", **ENGINES}, "CODESPAR_ROLE=auditor"),

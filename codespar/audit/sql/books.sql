@@ -195,7 +195,7 @@ FROM said FULL JOIN made USING (id, member, approval, verdict) WHERE seq IS NULL
 -- check: hold_counters
 -- A hold lists one counter for each selector that was there before it, in the window of its record's time, which the database lets differ from
 -- its own clock by a minute.
-WITH needed AS (
+WITH needed AS MATERIALIZED (
     SELECT o.livemode, CASE r.effect WHEN 'limit' THEN o.scope ELSE 'org' END AS scope,
            CASE r.effect WHEN 'limit' THEN o.scope_id ELSE o.org_id END AS scope_id, r.per, r.currency,
            coalesce(r.window_kind, 'same') AS kind, min(x.seq) AS since
@@ -210,8 +210,11 @@ WITH needed AS (
            (d.facts).purpose AS purpose, (d.facts).rail AS rail, (d.facts).amount AS amount
     FROM holds h JOIN ledger_entries x ON x.org_id = h.org_id AND x.id = h.entry_id
     JOIN decisions d ON d.org_id = h.org_id AND d.payment_id = h.payment_id AND d.entry_id = h.entry_id WHERE h.org_id = @org
-), must AS (
-    SELECT h.id, n.kind, CASE n.kind
+)
+SELECT h.seq, @hld(h.id), 'does not list the counters that its payment moved.'
+FROM held h JOIN organisations g ON g.id = @org
+CROSS JOIN LATERAL (SELECT array_agg(DISTINCT must.selector || ' ' || must.kind) AS wanted FROM (
+    SELECT n.kind, CASE n.kind
         WHEN 'same' THEN 'same=' || encode(sha256(convert_to(
             concat_ws(E'\n', h.mandate, h.counterparty, h.amount, h.currency, coalesce(h.purpose, '')), 'UTF8')), 'hex')
         ELSE n.scope || '=' || n.scope_id || CASE WHEN h.livemode THEN ';live' ELSE ';test' END
@@ -221,11 +224,8 @@ WITH needed AS (
             || CASE WHEN 'category' = ANY (n.per) THEN ';category=' || coalesce(h.category, '?') ELSE '' END
             || CASE WHEN 'purpose' = ANY (n.per) THEN ';purpose=' || coalesce(h.purpose, '?') ELSE '' END
             || CASE WHEN 'rail' = ANY (n.per) THEN ';rail=' || h.rail ELSE '' END END AS selector
-    FROM held h JOIN needed n ON n.since < h.seq AND n.livemode = h.livemode AND n.scope_id IN (@org, h.project, h.agent)
-        AND (n.currency = h.currency OR n.kind = 'same')
-), sums AS (SELECT id, array_agg(DISTINCT selector || ' ' || kind) AS wanted FROM must GROUP BY id)
-SELECT h.seq, @hld(h.id), 'does not list the counters that its payment moved.'
-FROM held h LEFT JOIN sums s ON s.id = h.id JOIN organisations g ON g.id = @org
+    FROM needed n WHERE n.since < h.seq AND n.livemode = h.livemode AND n.scope_id IN (@org, h.project, h.agent)
+        AND (n.currency = h.currency OR n.kind = 'same')) must) s
 WHERE NOT coalesce((
     SELECT coalesce(array_agg(DISTINCT (n ->> 0) || ' ' || (n ->> 2)), '{}') = coalesce(s.wanted, '{}')
        AND coalesce(bool_and(n ->> 1 = h.currency AND CASE n ->> 2 WHEN 'same' THEN n ->> 3 = '1970-01-01'

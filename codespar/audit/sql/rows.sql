@@ -64,16 +64,19 @@ WHERE r.org_id = @org AND NOT coalesce(e.kind IN ('mandate.revoked', 'scope.revo
 
 -- check: hold_after_revocation
 -- After the record of a revocation no payment was held under a mandate that was signed before it.
-WITH revoked AS (
+WITH revoked AS MATERIALIZED (
     SELECT seq, c -> 'livemode' AS livemode, c #>> '{data,scope}' AS scope, c #>> '{data,target}' AS target FROM @entries x
-    WHERE kind IN ('mandate.revoked', 'scope.revoked'))
+    WHERE kind IN ('mandate.revoked', 'scope.revoked')
+), held AS MATERIALIZED (
+    SELECT seq, substr(c #>> '{data,payment,id}', 5)::uuid AS payment FROM @entries x
+    WHERE kind IN ('payment.authorized', 'payment.approved') AND seq > (SELECT min(seq) FROM revoked))
 SELECT h.seq, @pay(y.id), format('was held after the %s of its mandate was revoked.', r.scope)
-FROM @entries h JOIN payments y ON y.org_id = @org AND @pay(y.id) = h.c #>> '{data,payment,id}'
+FROM held h JOIN payments y ON y.org_id = @org AND y.id = h.payment
 JOIN mandates m ON m.org_id = @org AND m.id = y.mandate_id JOIN ledger_entries i ON i.org_id = @org AND i.id = m.entry_id
 JOIN revoked r ON r.seq < h.seq AND r.seq > i.seq AND r.livemode = to_jsonb(m.livemode)
     AND CASE r.scope WHEN 'org' THEN true WHEN 'project' THEN r.target = @prj(m.project_id)
         WHEN 'agent' THEN r.target = @agt(m.agent_id) WHEN 'mandate' THEN r.target = @mnd(m.id) ELSE true END
-WHERE h.kind IN ('payment.authorized', 'payment.approved') ORDER BY 1
+ORDER BY 1
 
 -- check: stop_row
 SELECT e.seq, @stp(s.id), 'is not the stop that is on record.'
@@ -102,17 +105,21 @@ WHERE s.org_id = @org AND NOT EXISTS (SELECT FROM @entries l WHERE l.kind = 'sco
 
 -- check: hold_after_stop
 -- Between the record of a stop and the record that lifts it, nothing was held under it.
-WITH stopped AS (
-    SELECT s.seq, l.seq AS lifted, s.c -> 'livemode' AS livemode, s.c #>> '{data,scope}' AS scope, s.c #>> '{data,target}' AS target
-    FROM @entries s LEFT JOIN @entries l ON l.kind = 'scope.lifted' AND l.c #>> '{data,stop}' = s.c #>> '{data,stop}'
-    WHERE s.kind = 'scope.stopped')
+WITH stopped AS MATERIALIZED (
+    SELECT seq, c -> 'livemode' AS livemode, c #>> '{data,stop}' AS stop, c #>> '{data,scope}' AS scope, c #>> '{data,target}' AS target
+    FROM @entries x WHERE kind = 'scope.stopped'
+), lifted AS MATERIALIZED (
+    SELECT seq, c #>> '{data,stop}' AS stop FROM @entries x WHERE kind = 'scope.lifted'
+), held AS MATERIALIZED (
+    SELECT seq, c -> 'livemode' AS livemode, substr(c #>> '{data,payment,id}', 5)::uuid AS payment FROM @entries x
+    WHERE kind IN ('payment.authorized', 'payment.approved') AND seq > (SELECT min(seq) FROM stopped))
 SELECT h.seq, @pay(y.id), format('was held while the %s %s was stopped.', s.scope, s.target)
-FROM @entries h JOIN payments y ON y.org_id = @org AND @pay(y.id) = h.c #>> '{data,payment,id}'
-JOIN stopped s ON s.seq < h.seq AND coalesce(h.seq < s.lifted, true) AND s.livemode = h.c -> 'livemode'
+FROM held h JOIN payments y ON y.org_id = @org AND y.id = h.payment
+JOIN stopped s ON s.seq < h.seq AND s.livemode = h.livemode AND NOT EXISTS (SELECT FROM lifted l WHERE l.stop = s.stop AND l.seq < h.seq)
     AND CASE s.scope WHEN 'org' THEN true WHEN 'project' THEN s.target = @prj(y.project_id) WHEN 'agent' THEN s.target = @agt(y.agent_id)
         WHEN 'mandate' THEN s.target = @mnd(y.mandate_id) WHEN 'counterparty' THEN s.target = @ctp(y.counterparty_id)
         WHEN 'rail' THEN s.target = y.rail ELSE true END
-WHERE h.kind IN ('payment.authorized', 'payment.approved') ORDER BY 1
+ORDER BY 1
 
 -- check: mandate_paused
 WITH last AS (SELECT DISTINCT ON (c #>> '{data,id}') c #>> '{data,id}' AS id, seq, kind FROM @entries x
