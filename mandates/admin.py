@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import QuerySet, TextField
+from django.db.models import Case, Exists, OuterRef, QuerySet, TextField, Value, When
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest
 
@@ -29,16 +29,29 @@ from mandates.models import (
 
 
 class StateFilter(admin.SimpleListFilter):
-    """A mandate's state is no column: it follows from epochs, stops, times and usage."""
+    """A state that is no column."""
 
     title = "state"
     parameter_name = "state"
+    states: tuple[str, ...]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state.capitalize()) for state in ("live", "not yet", "paused", "stopped", "expired", "agent closed", "revoked")]
+        return [(state, state.capitalize()) for state in self.states]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(state=self.value()) if self.value() else queryset
+
+
+class MandateStates(StateFilter):
+    """It follows from epochs, stops, times and usage."""
+
+    states = ("live", "not yet", "paused", "stopped", "expired", "agent closed", "revoked")
+
+
+class StopStates(StateFilter):
+    """Until somebody else has lifted it."""
+
+    states = ("stopped", "lifted")
 
 
 @admin.register(Mandate, site=site)
@@ -46,7 +59,7 @@ class MandateAdmin(ReadOnlyAdmin):
     prefix = "mnd"
     columns = ("state", "livemode", "agent_id", "max_amount", "budget", "expires_at")
     names = {"agent_id": Agent}
-    list_filter = (StateFilter, ModeFilter, "currency", "profile")
+    list_filter = (MandateStates, ModeFilter, "currency", "profile")
     related = (
         Related("Used up", ("spent", "budget", "uses", "max_uses", "paused"), rows_of(MandateUsage, "mandate_id", order="mandate_id")),
         Related("Revocations", ("id", "initiator", "at", "entry_id"), rows_of(Revocation, "scope_id"), prefix="rev"),
@@ -117,6 +130,11 @@ class RevocationAdmin(ReadOnlyAdmin):
 @admin.register(Stop, site=site)
 class StopAdmin(ReadOnlyAdmin):
     prefix = "stp"
-    columns = ("scope", "target", "livemode", "initiator", "at")
-    list_filter = (ModeFilter, "scope")
+    columns = ("state", "scope", "target", "livemode", "initiator", "at")
+    list_filter = (StopStates, ModeFilter, "scope")
     related = (Related("Lifted", ("lifted_by", "at", "entry_id"), rows_of(StopLift, "stop_id", order="-at")),)
+
+    def scoped(self, org: UUID) -> QuerySet[Any]:
+        lifted = Exists(StopLift.objects.for_org(org).filter(stop_id=OuterRef("id")))
+        rows: QuerySet[Any] = super().scoped(org).annotate(state=Case(When(lifted, then=Value("lifted")), default=Value("stopped")))
+        return rows

@@ -122,7 +122,9 @@ def _pins(listed: list[str], file: Path | None) -> dict[uuid.UUID, str]:
         except (OSError, ValueError, AttributeError):
             running.fail(f"{file} is not a JSON file of the form {{org_…: sha256:…}}.")
     for text in listed:
-        org, _, pin = text.partition("=")
+        org, equals, pin = text.partition("=")
+        if not equals:
+            running.fail(f"The pin {text} does not say whose it is: it is written org_…=sha256:….")
         found.append((org, pin))
     pins: dict[uuid.UUID, str] = {}
     for org, pin in found:

@@ -331,3 +331,20 @@ def test_a_mandates_state_says_whether_it_would_be_honoured(stack: StackInfo) ->
             for asked in changes:
                 listed = address("mnd", tenant) in client.get("/admin/mandates/mandate/", params={"state": asked}).text
                 assert listed == (asked == state), (state, asked)
+
+
+def test_a_stop_is_stopped_until_it_is_lifted(stack: StackInfo) -> None:
+    tenant, client = rows.make(stack), browser(stack)
+    log_in(client, tenant)
+    with stack.cluster.postgres.connect(stack.database) as admin:
+        admin.execute("SET session_replication_role = replica")
+        for now in ("lifted", "stopped"):
+            for asked in ("lifted", "stopped"):
+                listed = address("stp", tenant) in client.get("/admin/mandates/stop/", params={"state": asked}).text
+                assert listed == (asked == now), (now, asked)
+            admin.execute("DELETE FROM codespar.stop_lifts WHERE org_id = %(org)s", tenant.rows)
+
+
+def test_the_consoles_address_leads_to_its_pages(stack: StackInfo) -> None:
+    answer = browser(stack).get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
