@@ -33,10 +33,12 @@ def actor() -> str:
     return f"system:dispatcher@{host.partition(':')[0]}:{pid}"
 
 
-def context(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """For whom a batch acts: named when it is one agent and one project."""
+def about(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Whose rows a record speaks of, for `write`: one organisation's in one mode; agent and project are named when there is one of each."""
     agents, projects = {row["agent_id"] for row in rows}, {row["project_id"] for row in rows}
     return {
+        "org": rows[0]["org_id"],
+        "livemode": rows[0]["livemode"],
         "on_behalf_of": ids.wire("agt", agents.pop()) if len(agents) == 1 else None,
         "project": ids.wire("prj", projects.pop()) if len(projects) == 1 else None,
     }

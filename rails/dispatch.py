@@ -122,9 +122,7 @@ def _submit(org: UUID, batch: list[Row], head: Head) -> None:
 def _recorded(org: UUID, batch: list[Row], head: Head) -> tuple[list[Row], set[UUID]]:
     """Record an attempt for each payment that may still leave: (those that have one now, the attempts that may be sent)."""
     while batch:
-        done = booking.write(
-            "payments_submit", org=org, livemode=batch[0]["livemode"], kind="payments.submitted", after=head, **_submission(batch)
-        )
+        done = booking.write("payments_submit", kind="payments.submitted", after=head, **_submission(batch))
         if "moved" not in done:
             for payment in batch:
                 payment["head"] = Head(done)
@@ -146,7 +144,7 @@ def _submission(batch: list[Row]) -> dict[str, Any]:
             {"part": "attempt", "payment": wire, "operation": "pay", **attempt},
             {"part": "transition", "subject": wire, "from": "authorized", "to": "submitted"},
         ]
-    return {"subject": items[0]["payment"], "data": {"items": items}, "parts": parts, **booking.context(batch)}
+    return {"subject": items[0]["payment"], "data": {"items": items}, "parts": parts, **booking.about(batch)}
 
 
 def _blocked(payment: Row, reason: str | None) -> None:
@@ -163,13 +161,11 @@ def _end_unsent(payment: Row, state: str, code: str) -> None:
     parts.append({"part": "transition", "subject": wire, "from": before, "to": state})
     booking.write(
         "payments_end_unsent",
-        org=payment["org_id"],
-        livemode=payment["livemode"],
         kind=f"payment.{state}",
         subject=wire,
         data={"items": [{"payment": wire, "from": before, "to": state, "code": code}]},
         parts=parts,
-        **booking.context([payment]),
+        **booking.about([payment]),
     )
     hints.outcome(payment["id"])
 

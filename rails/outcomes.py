@@ -105,8 +105,6 @@ def _book_together(steps: list[Step]) -> list[str] | None:
         parts += _parts(step, items[-1])
     done = booking.write(
         "payments_result",
-        org=steps[0].row["org_id"],
-        livemode=steps[0].row["livemode"],
         kind="payments.resulted",
         subject=items[0]["payment"],
         data={"items": items},
@@ -114,7 +112,7 @@ def _book_together(steps: list[Step]) -> list[str] | None:
         openings=openings,
         with_openings=True,
         after=steps[0].row.get("head"),
-        **booking.context([step.row for step in steps]),
+        **booking.about([step.row for step in steps]),
     )
     return done.get("moved")
 
@@ -166,15 +164,13 @@ def _refund_booked(refund: Row, step: Step) -> bool:
             parts.append({"part": "transition", "subject": pay, "from": "reversing", "to": "reversed" if whole else "settled"})
     done = booking.write(
         "refund_result",
-        org=refund["org_id"],
-        livemode=refund["livemode"],
         kind="refund.resulted",
         subject=wire,
         data={"refund": item},
         parts=parts,
         openings=openings,
         with_openings=True,
-        **booking.context([refund]),
+        **booking.about([refund]),
     )
     return "moved" not in done
 

@@ -45,13 +45,11 @@ def _recorded(refund: Row) -> bool | None:
     refund["status"] = "submitted"
     done = booking.write(
         "refund_submit",
-        org=refund["org_id"],
-        livemode=refund["livemode"],
         kind="refund.submitted",
         subject=wire,
         data={"refund": {"id": wire, **attempt}},
         parts=[{"part": "attempt", "refund": wire, "operation": "refund", **attempt}],
-        **booking.context([refund]),
+        **booking.about([refund]),
     )
     return None if "moved" in done else bool(db.rows("may_send", refund["org_id"], [refund["attempt_id"]]))
 

@@ -23,8 +23,6 @@ def _initiate(payment: dict[str, Any]) -> None:
     amount = payment["captured"] - payment["refunded"] - payment["refunding"]
     booking.write(
         "refund_initiate",
-        org=payment["org_id"],
-        livemode=payment["livemode"],
         kind="refund.initiated",
         subject=pay,
         data={"refund": {"id": refund, "payment": pay, "amount": amount, "currency": payment["currency"], "reason": "stopped_in_flight"}},
@@ -32,5 +30,5 @@ def _initiate(payment: dict[str, Any]) -> None:
             {"part": "refund", "id": refund, "payment": pay, "amount": amount, "currency": payment["currency"]},
             {"part": "transition", "subject": pay, "from": "settled", "to": "reversing"},
         ],
-        **booking.context([payment]),
+        **booking.about([payment]),
     )
