@@ -14,6 +14,7 @@ from rails import credits, dispatch, queue, stops, webhooks
 
 log = structlog.get_logger(__name__)
 EVERY_SECONDS = 5.0
+JOBS = (queue.free_the_dead, stops.record_flags, dispatch.run_once, webhooks.read_new, credits.confirm_due)
 
 
 class Sweeper(bootsteps.StartStopStep):
@@ -41,7 +42,7 @@ class Sweeper(bootsteps.StartStopStep):
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY_SECONDS):
-            for job in (queue.free_the_dead, stops.record_flags, dispatch.run_once, webhooks.read_new, credits.confirm_due):
+            for job in JOBS:
                 try:
                     job()
                 except Exception as error:

@@ -81,9 +81,9 @@ SWEEPING = """
 import sys
 import codespar.celery
 from codespar.lib import db
-from rails import credits, dispatch, queue, stops, webhooks
+from rails import sweeper
 known = set(sys.modules)
-for job in (queue.free_the_dead, stops.record_flags, dispatch.run_once, webhooks.read_new, credits.confirm_due):
+for job in sweeper.JOBS:
     job()
     db.release()
 print(*(set(sys.modules) - known))
