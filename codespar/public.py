@@ -132,6 +132,7 @@ def _database() -> tuple[str, str]:
             connection.close()
         if time.monotonic() > until:
             return "down", "down"
+        time.sleep(0.05)
 
 
 def _queue() -> str:
