@@ -3,6 +3,7 @@
 No setting turns a rule off: there is no variable here that makes a decision more lenient.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from codespar.lib.addresses import is_private
 
@@ -37,10 +38,21 @@ def _address(value: str) -> str:
     return value.rstrip("/")
 
 
-def _rail(value: str) -> str:
-    if not is_private(value):
-        raise ValueError("a rail is reached over https without a user in the URL, or over http on this machine: http://127.0.0.1:8002")
-    return value
+def _rails(value: str) -> dict[str, str]:
+    """Where each rail is reached. Upstreams come from here, never from a request."""
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(url, str) for url in found.values()):
+        raise ValueError('rails and their addresses are written as JSON: {"sandbox": "http://127.0.0.1:8002"}')
+    for name, url in found.items():
+        if not re.fullmatch("[a-z][a-z0-9_]{0,31}", name):
+            raise ValueError("a rail is named in small letters, digits and underscores, such as pix")
+        _address(url)
+        if not is_private(url):
+            raise ValueError("a rail is reached over https without a user in the URL, or over http on this machine: http://127.0.0.1:8002")
+    return {name: url.rstrip("/") for name, url in found.items()}
 
 
 # What the URL of the database may say about TLS, and the words that libpq knows for it; None where it is a file's name.
@@ -119,7 +131,10 @@ class Config(BaseSettings):
     checkpoint_dir: Path = Path(".codespar/checkpoints")
     base_url: Address = "http://127.0.0.1:8000"
     console_url: Address = "http://127.0.0.1:8001"
-    sandbox_url: Annotated[Address, AfterValidator(_rail)] = "http://127.0.0.1:8002"
+    # JSON: {"rail": "address"}. A rail without one carries nothing.
+    rail_urls: Annotated[dict[str, str], NoDecode, BeforeValidator(_rails), Field(validate_default=True)] = (
+        '{"sandbox": "http://127.0.0.1:8002"}'  # type: ignore[assignment]  # read by _rails
+    )
     # Seconds that a payment's request waits for the rail before it answers with what is known.
     wait_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     pool_size: Annotated[int, Field(ge=1, le=500)] = 16

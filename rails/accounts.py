@@ -14,7 +14,7 @@ from codespar.lib.models import together
 from codespar.vault import envelope, keys
 from codespar.vault.models import RailAccount
 from rails.adapters import adapter_for
-from rails.adapters.base import Adapter
+from rails.adapters.base import Adapter, Connection
 from rails.faults import FAULTS
 
 log = structlog.get_logger(__name__)
@@ -22,8 +22,7 @@ log = structlog.get_logger(__name__)
 
 def adapter(org: UUID, rail: str, livemode: bool) -> Adapter:
     """The adapter, with the organisation's own credential. Raises `Unavailable` without one."""
-    found = credential(org, rail, livemode)
-    return adapter_for(rail, base_url=_base_url(rail), api_key=found["api_key"], account=found["account"])
+    return adapter_for(rail, connection(org, rail, livemode))
 
 
 def open_for(rows: Sequence[dict[str, Any]]) -> None:
@@ -44,17 +43,15 @@ def _opened(org: UUID, rail: str, livemode: bool) -> Adapter | None:
         return None
 
 
-def webhook_secret(org: UUID, rail: str, livemode: bool) -> str:
-    """The secret that the rail signs its notices to this organisation with."""
-    return credential(org, rail, livemode)["webhook_secret"]
-
-
-def credential(org: UUID, rail: str, livemode: bool) -> dict[str, str]:
-    """{account, api_key, webhook_secret}, opened. Raises `Unavailable`."""
+def connection(org: UUID, rail: str, livemode: bool) -> Connection:
+    """Where the rail is, and the organisation's account there, with its secrets opened. Raises `Unavailable`."""
     [rows] = together(org, (RailAccount, "rail = %s AND livemode = %s", [rail, livemode]))
     if not rows:
         raise Unavailable(f"The organisation has no account at the rail {rail}.")
-    return {"account": rows[0].provider_account, **_open(org, rail, rows[0].provider_account, bytes(rows[0].sealed))}
+    if rail not in settings.CONFIG.rail_urls:
+        raise Unavailable(f"CODESPAR_RAIL_URLS does not say where the rail {rail} is.")
+    account = rows[0].provider_account
+    return Connection(base_url=settings.CONFIG.rail_urls[rail], account=account, secrets=_open(org, rail, account, bytes(rows[0].sealed)))
 
 
 @lru_cache(maxsize=256)
@@ -64,8 +61,3 @@ def _open(org: UUID, rail: str, account: str, sealed: bytes) -> dict[str, str]:
     except envelope.VaultRefused as error:
         raise Unavailable("The key store did not open the rail's credential.") from error
     return dict(json.loads(opened))
-
-
-def _base_url(rail: str) -> str:
-    """Upstreams come from the configuration, never from a request."""
-    return {"sandbox": settings.CONFIG.sandbox_url}[rail]

@@ -40,9 +40,7 @@ def leave(row: Row, told: Callable[[Row, Adapter], Order], send: Callable[[Adapt
         return _said("adapter_raised", sent=True)
 
 
-def learn(
-    row: Row, told: Callable[[Row, Adapter], Order], ask: Callable[[Adapter], Callable[[str, Order, float], Outcome]]
-) -> Outcome | None:
+def learn(row: Row, told: Callable[[Row, Adapter], Order], ask: Callable[[Adapter], Callable[[Order, float], Outcome]]) -> Outcome | None:
     """What the rail knows; None when it cannot even be asked."""
     adapter = row["adapter"]
     try:
@@ -50,7 +48,7 @@ def learn(
             return None
         expected = told(row, adapter)
         row["asked_at"] = clock.now()
-        return ask(adapter)(expected.key, expected, time.monotonic() + settings.CONFIG.rail_seconds)
+        return ask(adapter)(expected, time.monotonic() + settings.CONFIG.rail_seconds)
     except FAULTS as error:
         log.error("not_askable", row=str(row["id"]), error=type(error).__name__)
         return None
@@ -72,10 +70,12 @@ def instruction(payment: Row, adapter: Adapter) -> Instruction:
         key=adapter.rail_key(bytes(payment["rail_key"])),
         amount=payment["amount"],
         currency=payment["currency"],
-        payee_key=account["value"],
+        payee_type=account["type"],
+        payee_account=account["value"],
         payee_name=payment["counterparty"]["name"],
         reference=ids.wire("pay", payment["id"]),
         send_by=payment["send_by"],
+        provider_id=payment["provider_id"],
     )
 
 
@@ -84,9 +84,11 @@ def refund_instruction(refund: Row, adapter: Adapter) -> RefundInstruction:
     return RefundInstruction(
         key=adapter.rail_key(bytes(refund["rail_key"])),
         payment_key=adapter.rail_key(bytes(refund["payment_key"])),
+        payment_id=refund["payment_provider_id"],
         amount=refund["amount"],
         currency=refund["currency"],
         send_by=refund["send_by"],
+        provider_id=refund["provider_id"],
     )
 
 

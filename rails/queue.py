@@ -67,7 +67,8 @@ WHERE p.org_id = %s AND p.id = ANY(%s::uuid[]) ORDER BY p.id
 _KEYS = "SELECT kid, jwk FROM public_keys(%s)"
 _HEAD = "SELECT seq, encode(hash, 'hex') AS hash FROM ledger_heads WHERE org_id = %s"
 _REFUNDS = """
-SELECT r.*, p.livemode, p.project_id, p.agent_id, p.currency, p.rail, p.rail_key AS payment_key, p.status AS payment_status,
+SELECT r.*, p.livemode, p.project_id, p.agent_id, p.currency, p.rail, p.rail_key AS payment_key,
+       p.provider_id AS payment_provider_id, p.status AS payment_status,
        p.captured, p.refunded, a.id AS attempt_id, a.send_by, a.worker,
        EXISTS (SELECT FROM attempt_results x WHERE x.org_id = a.org_id AND x.attempt_id = a.id AND x.source = 'answer') AS answered
 FROM refunds r

@@ -7,21 +7,22 @@ import structlog
 from codespar.lib import canonical, db, ids
 from codespar.lib.errors import CodesparError, NotFound
 from rails import accounts, hints
+from rails.adapters import ADAPTERS, adapter_for
 from rails.adapters.base import Notice, WebhookRefused
 from rails.models import WebhookMessage
 
 log = structlog.get_logger(__name__)
 BATCH = 50
 LARGEST = 65_536
-# What of the request is kept: the three names of Standard Webhooks.
-HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 def store(*, org: UUID, rail: str, livemode: bool, headers: dict[str, str], body: bytes) -> None:
     """Keep what arrived. Raises `NotFound` when this organisation has no account at that rail. Twice is once."""
-    kept = {name: headers.get(name, "")[:500] for name in HEADERS}
-    # Two messages with one id are told apart by what they say, so that a forged one cannot take a true one's place.
-    message = f"{kept['webhook-id']}:{canonical.sha256(body + kept['webhook-signature'].encode()).hex()[:16]}"
+    if rail not in ADAPTERS:
+        raise NotFound("There is no such rail.")
+    kept = {name: headers.get(name, "")[:500] for name in ADAPTERS[rail].capabilities.webhook_headers}
+    # One delivery is told from another by all that it says, so that a forged one cannot take a true one's place.
+    message = canonical.sha256(canonical.dumps(kept) + body).hex()
     if not db.call("webhook_store", org, ids.new(), rail, livemode, message, kept, body):
         raise NotFound("There is no such rail account.")
 
@@ -43,21 +44,22 @@ def _read(org: UUID, message: UUID) -> None:
         row = WebhookMessage.objects.for_org(org).filter(id=message).first()
     if row is None or row.status != "received":
         return
-    adapter = accounts.adapter(org, row.rail, row.livemode)
-    secret = accounts.webhook_secret(org, row.rail, row.livemode)
+    connection = accounts.connection(org, row.rail, row.livemode)
+    secret = connection.secrets["webhook_secret"]
     try:
-        notice = adapter.parse_webhook(row.headers, bytes(row.body), secret, row.received_at)
+        found = adapter_for(row.rail, connection).parse_webhook(row.headers, bytes(row.body), [secret], row.received_at)
     except WebhookRefused as error:
         log.warning("webhook_refused", rail=row.rail, org=str(org), error=type(error).__name__)
         db.call("webhook_done", org, message, "refused")
         return
-    _act(org, row, notice)
+    for notice in found:
+        _act(org, row, connection.account, notice)
     db.call("webhook_done", org, message, "verified")
 
 
-def _act(org: UUID, row: WebhookMessage, notice: Notice) -> None:
-    if notice.type == "deposit.received":
-        db.call("credit_notice", org, ids.new(), row.rail, notice.account, notice.provider_id)
+def _act(org: UUID, row: WebhookMessage, account: str, notice: Notice) -> None:
+    if notice.kind == "deposit":
+        db.call("credit_notice", org, ids.new(), row.rail, account, notice.provider_id)
     elif notice.key is not None and _is_hex(notice.key) and db.call("work_now", org, bytes.fromhex(notice.key)):
         hints.work()
 

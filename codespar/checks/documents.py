@@ -10,7 +10,8 @@ from pathlib import Path
 from codespar.identity import access
 from codespar.rest import problem
 from rails import states
-from rails.adapters.sandbox import SandboxAdapter
+from rails.adapters import ADAPTERS
+from rails.adapters.base import Capabilities
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,22 +44,35 @@ def states_page() -> str:
 
 
 def rails_page() -> str:
-    found = SandboxAdapter.capabilities
+    return "# Rails\n\nMade from the adapters' own declarations (`rails/adapters`).\n" + "".join(
+        _rail_section(name, adapter.capabilities) for name, adapter in sorted(ADAPTERS.items())
+    )
+
+
+def _rail_section(name: str, found: Capabilities) -> str:
     limits = {
+        "pays to": ", ".join(f"`{kind}`" for kind in found.account_types),
+        "currencies": "any" if found.currencies is None else ", ".join(found.currencies),
+        "needs to connect": ", ".join(f"`{secret}`" for secret in found.secrets),
+        "authorise and capture": found.captures,
         "void": found.can_void,
+        "refund": found.can_refund,
         "partial refund": found.partial_refund,
         "query by our key": found.query_by_key,
+        "repeats under our key": found.key_repeats,
         "key lifetime (s)": "for ever" if found.key_lifetime_seconds is None else found.key_lifetime_seconds,
         "acceptance window (s)": found.acceptance_window_seconds,
         "settlement (s)": found.settlement_seconds,
+        "usual cost": f"{found.cost.fixed} minor units + {found.cost.basis_points / 100:.2f} %",
     }
+    said = {True: "yes", False: "no"}
     plan = []
     for step in found.rollback:
-        within, certain = "any time" if step.within_seconds is None else step.within_seconds, "yes" if step.certain else "no"
+        within, certain = "any time" if step.within_seconds is None else step.within_seconds, said[step.certain]
         plan.append(f"| {step.state} | {step.action} | {step.how} | {within} | {certain} |")
     return (
-        "# Rails\n\nMade from the adapters' own declarations.\n\n## sandbox\n\n| what | |\n|---|---|\n"
-        + "\n".join(f"| {name} | {value} |" for name, value in limits.items())
+        f"\n## {name}\n\n| what | |\n|---|---|\n"
+        + "\n".join(f"| {what} | {said.get(value, value) if isinstance(value, bool) else value} |" for what, value in limits.items())
         + "\n\nThe way back:\n\n| state | action | how | within (s) | certain |\n|---|---|---|---|---|\n"
         + "\n".join(plan)
         + "\n"

@@ -116,7 +116,7 @@ class Cluster:
     def env(self, role: str, *, database: str = DATABASE, redis_db: int = 0, service: str = "api", **urls: str) -> dict[str, str]:
         """The environment of a process that runs as `role` (one of ROLES) and serves `service` (api or console).
 
-        `urls` are base_url, console_url and sandbox_url. Nothing of another role, and no CODESPAR_ or PG variable of
+        `urls` are base_url, console_url and rail_urls. Nothing of another role, and no CODESPAR_ or PG variable of
         the launcher's own environment, gets through; the auditor gets no key, no queue and no address.
         """
         if role not in ROLES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class StackInfo:
             service=service,
             base_url=self.base_url,
             console_url=self.console_url,
-            sandbox_url=self.sandbox_url,
+            rail_urls=json.dumps({"sandbox": self.sandbox_url}),
         )
 
     def dsn(self, role: str) -> str:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -20,6 +21,8 @@ from typing import Any
 
 import httpcore2
 import httpx2
+
+from codespar.lib.addresses import is_private
 
 LARGEST_BODY = 64 * 1024
 
@@ -222,6 +225,14 @@ class Exchange:
     failure: str
     detail: str
     request: bytes
+
+
+def safe_url(base_url: str) -> str:
+    """The rail's address without its last slash. Raises ValueError when it is neither https nor http on a loopback address."""
+    parts = urllib.parse.urlsplit(base_url)
+    if parts.query or parts.fragment or not is_private(base_url):
+        raise ValueError("base_url must be https, or http on a loopback address, without a query, a fragment or a user")
+    return base_url.rstrip("/")
 
 
 def utc_now() -> datetime:

@@ -7,35 +7,14 @@ import hmac
 import re
 import threading
 import urllib.parse
-from collections.abc import Callable, Set
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from rails.sandbox import tables
+from rails.sandbox import edits, requests, tables
 from rails.sandbox.book import Book, Order, Refusal, digest
 from rails.sandbox.faults import Fault, Faults, UnknownFault
+from rails.sandbox.requests import Answer, Handler, HangUp, Request, Route
 from rails.sandbox.secret_file import SecretFile
-
-KEY = r"[A-Za-z0-9]{1,64}"
-MOST = 2**53 - 1
-Answer = tuple[int, Any]
-
-
-class HangUp(Exception):
-    """Close the connection without an answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """`body` is the parsed JSON object, or None; `account` is the caller's, on `/v1` only."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    body: dict[str, Any] | None
-    bearer: str
-    idempotency_key: str | None
-    account: str = ""
 
 
 class Bank:
@@ -63,14 +42,14 @@ class Bank:
         return account
 
     def _serve(self, request: Request) -> Answer:
-        for method, pattern, handler in ROUTES:
+        for method, pattern, handler in APIS:
             match = re.fullmatch(pattern, request.path)
             if match and method == request.method:
                 return self._with_faults(request, list(match.groups()), handler)
         raise Refusal(404, "no_such_route", f"{request.method} {request.path} is not part of this API")
 
     def _with_faults(self, request: Request, keys: list[str], handler: Handler) -> Answer:
-        on = "write" if request.method == "PUT" else "read"
+        on = "read" if request.method == "GET" else "write"
         self._strike_before(self.faults.take("before", keys, on))
         status, body = handler(self, request, *keys)
         return self._strike_answer(self.faults.take("answer", keys, on), status, body)
@@ -114,14 +93,11 @@ def _lie(fault: str, body: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-Handler = Callable[..., Answer]
-
-
-# The bank's API.
+# The bank's own API.
 
 
 def put_payment(bank: Bank, request: Request, key: str) -> Answer:
-    body = _object(request, {"amount", "currency", "payee", "reference", "account"})
+    body = requests.members(request, {"amount", "currency", "payee", "reference", "account"})
     if request.idempotency_key != key:
         raise Refusal(400, "invalid_request", "the Idempotency-Key header must equal the key in the path")
     if body["account"] != request.account:
@@ -129,8 +105,10 @@ def put_payment(bank: Bank, request: Request, key: str) -> Answer:
     payee = body["payee"]
     if not isinstance(payee, dict) or not {"key"} <= set(payee) <= {"key", "name"}:
         raise Refusal(400, "invalid_request", "payee must be {key, name?}")
-    name = None if payee.get("name") is None else _text(payee, "name", 140)
-    order = Order(_amount(body), _currency(body), _text(payee, "key", 77), name, _text(body, "reference", 140))
+    name = None if payee.get("name") is None else requests.text(payee, "name", 140)
+    order = Order(
+        requests.amount(body), requests.currency(body), requests.text(payee, "key", 77), name, requests.text(body, "reference", 140)
+    )
     return 201, bank.book.pay(request.account, key, order)
 
 
@@ -140,11 +118,15 @@ def get_payment(bank: Bank, request: Request, key: str) -> Answer:
     return 200, bank.book.payment(request.account, key)
 
 
+def delete_payment(bank: Bank, request: Request, key: str) -> Answer:
+    return 200, bank.book.cancel(request.account, key)
+
+
 def put_refund(bank: Bank, request: Request, payment: str, key: str) -> Answer:
-    body = _object(request, {"amount"})
+    body = requests.members(request, {"amount"})
     if request.idempotency_key not in (None, key):
         raise Refusal(400, "invalid_request", "the Idempotency-Key header must equal the refund key in the path")
-    return 201, bank.book.refund(request.account, payment, key, _amount(body))
+    return 201, bank.book.refund(request.account, payment, key, requests.amount(body))
 
 
 def get_refund(bank: Bank, request: Request, payment: str, key: str) -> Answer:
@@ -160,18 +142,20 @@ def get_deposit(bank: Bank, request: Request, deposit_id: str) -> Answer:
 def get_statement(bank: Bank, request: Request) -> Answer:
     if request.query.get("account", request.account) != request.account:
         raise Refusal(403, "wrong_account", "this API key belongs to another account")
-    after, limit = _number(request, "after", 0, 0, MOST), _number(request, "limit", 100, 1, 1000)
+    after, limit = requests.number(request, "after", 0, 0, requests.MOST), requests.number(request, "limit", 100, 1, 1000)
     return 200, bank.book.statement(request.account, after, limit)
 
 
-ROUTES: list[tuple[str, str, Handler]] = [
-    ("PUT", rf"/v1/payments/({KEY})", put_payment),
-    ("GET", rf"/v1/payments/({KEY})", get_payment),
-    ("PUT", rf"/v1/payments/({KEY})/refunds/({KEY})", put_refund),
-    ("GET", rf"/v1/payments/({KEY})/refunds/({KEY})", get_refund),
-    ("GET", rf"/v1/deposits/({KEY})", get_deposit),
+ROUTES: list[Route] = [
+    ("PUT", rf"/v1/payments/({requests.KEY})", put_payment),
+    ("GET", rf"/v1/payments/({requests.KEY})", get_payment),
+    ("DELETE", rf"/v1/payments/({requests.KEY})", delete_payment),
+    ("PUT", rf"/v1/payments/({requests.KEY})/refunds/({requests.KEY})", put_refund),
+    ("GET", rf"/v1/payments/({requests.KEY})/refunds/({requests.KEY})", get_refund),
+    ("GET", rf"/v1/deposits/({requests.KEY})", get_deposit),
     ("GET", r"/v1/statement", get_statement),
 ]
+APIS: list[Route] = [*ROUTES]
 
 
 # The control plane, for the people who play with the bank.
@@ -195,24 +179,32 @@ def clear_faults(bank: Bank, request: Request) -> Answer:
 
 
 def open_account(bank: Bank, request: Request) -> Answer:
-    body = _object(request, {"account"}, {"api_key", "balance", "currency", "webhook_url", "webhook_secret"})
+    body = requests.members(request, {"account"}, {"api_key", "balance", "currency", "webhook_url", "webhook_secret"})
     url = body.get("webhook_url")
     if url is not None and urllib.parse.urlsplit(str(url)).scheme not in ("http", "https"):
         raise Refusal(400, "invalid_request", "webhook_url must be an http or https URL")
-    texts = {n: _text(body, n, 2000) for n in ("api_key", "webhook_url", "webhook_secret") if body.get(n) is not None}
+    texts = {n: requests.text(body, n, 2000) for n in ("api_key", "webhook_url", "webhook_secret") if body.get(n) is not None}
     balance = body.get("balance", 0)
-    if type(balance) is not int or not 0 <= balance <= MOST:
+    if type(balance) is not int or not 0 <= balance <= requests.MOST:
         raise Refusal(400, "invalid_request", "balance must be an integer of minor units, from 0 to 2^53-1")
-    currency = _currency({"currency": body.get("currency", "BRL")})
-    return 201, bank.book.open_account(_text(body, "account", 100), currency=currency, balance=balance, **texts)
+    currency = requests.currency({"currency": body.get("currency", "BRL")})
+    return 201, bank.book.open_account(requests.text(body, "account", 100), currency=currency, balance=balance, **texts)
 
 
 def make_deposit(bank: Bank, request: Request) -> Answer:
-    body = _object(request, {"account", "amount", "currency", "payer"}, {"reference"})
+    body = requests.members(request, {"account", "amount", "currency", "payer"}, {"reference"})
     payer = body["payer"] if isinstance(body["payer"], dict) else {"key": body["payer"]}
-    reference = _text(body, "reference", 140) if "reference" in body else ""
-    account = _text(body, "account", 100)
-    return 201, bank.book.deposit(account, _amount(body), _currency(body), _text(payer, "key", 77), reference)
+    reference = requests.text(body, "reference", 140) if "reference" in body else ""
+    account = requests.text(body, "account", 100)
+    return 201, bank.book.deposit(account, requests.amount(body), requests.currency(body), requests.text(payer, "key", 77), reference)
+
+
+def edit_statement(bank: Bank, request: Request) -> Answer:
+    body = request.body or {}
+    try:
+        return 200, {"lines": bank.book.edit(requests.text(body, "account", 100), edits.parse(body))}
+    except edits.BadEdit as error:
+        raise Refusal(400, "bad_edit", str(error)) from None
 
 
 def show_ledger(bank: Bank, request: Request) -> Answer:
@@ -229,47 +221,10 @@ OPERATIONS: dict[tuple[str, str], Callable[[Bank, Request], Answer]] = {
     ("DELETE", "/_control"): clear_faults,
     ("POST", "/_control/accounts"): open_account,
     ("POST", "/_control/deposits"): make_deposit,
+    ("POST", "/_control/statement"): edit_statement,
     ("GET", "/_ledger"): show_ledger,
     ("GET", "/_health"): health,
 }
-
-
-# Reading what a client sent.
-
-
-def _object(request: Request, needed: set[str], allowed: Set[str] = frozenset()) -> dict[str, Any]:
-    if request.body is None or not needed <= set(request.body) <= needed | allowed:
-        names = ", ".join(sorted(needed)) + "".join(f", {name}?" for name in sorted(allowed))
-        raise Refusal(400, "invalid_request", f"the body must be a JSON object of {names}")
-    return request.body
-
-
-def _amount(body: dict[str, Any]) -> int:
-    amount = body["amount"]
-    if type(amount) is not int or not 1 <= amount <= MOST:
-        raise Refusal(400, "invalid_request", "amount must be an integer of minor units, from 1 to 2^53-1")
-    return amount
-
-
-def _currency(body: dict[str, Any]) -> str:
-    currency = body["currency"]
-    if not isinstance(currency, str) or not re.fullmatch("[A-Z]{3,5}", currency):
-        raise Refusal(400, "invalid_request", "currency must be a code of 3 to 5 capital letters, such as BRL")
-    return currency
-
-
-def _text(body: dict[str, Any], name: str, longest: int) -> str:
-    text = body.get(name)
-    if not isinstance(text, str) or not 1 <= len(text) <= longest or not text.isprintable():
-        raise Refusal(400, "invalid_request", f"{name} must be a printable string of 1 to {longest} characters")
-    return text
-
-
-def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.query.get(name, str(default))
-    if not re.fullmatch("[0-9]{1,16}", text) or not least <= int(text) <= most:
-        raise Refusal(400, "invalid_request", f"{name} must be a number from {least} to {most}")
-    return int(text)
 
 
 def error(refusal: Refusal) -> dict[str, str]:

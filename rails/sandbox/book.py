@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rails.sandbox import tables
+from rails.sandbox import edits, tables
+from rails.sandbox.edits import Edit
 from rails.sandbox.faults import Faults
 from rails.sandbox.writer import Writer
 
@@ -156,6 +157,8 @@ class Book:
             db.execute("UPDATE accounts SET reserved = reserved + ? WHERE account = ?", (order.amount, account))
             if due is None:
                 self._settle(db, account, key)
+            elif fault and fault.fault == "in_two_legs" and order.amount > 1:
+                self._move(db, _must(_payment(db, account, key)), order.amount // 2, timestamp())
         return tables.payment(_must(_payment(db, account, key)))
 
     def _settle(self, db: sqlite3.Connection, account: str, key: str) -> None:
@@ -168,9 +171,33 @@ class Book:
         if not changed.rowcount:
             return
         row = _must(_payment(db, account, key))
-        db.execute("UPDATE accounts SET reserved = reserved - ? WHERE account = ?", (row["amount"], account))
-        _line(db, account, "payment", row["id"], key, -row["amount"], row["currency"], at, row["payee"])
-        self._event(db, account, "payment.settled", tables.payment(row), [key])
+        self._move(db, row, row["amount"] - row["moved"], at)
+        self._event(db, account, "payment.settled", tables.payment(_must(_payment(db, account, key))), [key])
+
+    def _move(self, db: sqlite3.Connection, row: sqlite3.Row, amount: int, at: str) -> None:
+        """A leg of the payment: its money leaves the account, with a line of its own."""
+        account, key = row["account"], row["key"]
+        db.execute("UPDATE payments SET moved = moved + ? WHERE account = ? AND key = ?", (amount, account, key))
+        db.execute("UPDATE accounts SET reserved = reserved - ? WHERE account = ?", (amount, account))
+        _line(db, account, "payment", row["id"], key, -amount, row["currency"], at, row["payee"])
+
+    def cancel(self, account: str, key: str) -> dict[str, Any]:
+        """Stops what has not moved yet; what has moved, and what is over, stays."""
+
+        def work(db: sqlite3.Connection) -> dict[str, Any]:
+            row = _payment(db, account, key)
+            if row is None:
+                raise Refusal(404, "not_found", "no payment with this key")
+            if row["status"] == "accepted":
+                left = "UPDATE accounts SET reserved = reserved - ? WHERE account = ?"
+                db.execute(left, (row["amount"] - row["moved"], account))
+                ended = "UPDATE payments SET status = 'canceled', settle_due = NULL WHERE account = ? AND key = ?"
+                db.execute(ended, (account, key))
+                row = _must(_payment(db, account, key))
+                self._event(db, account, "payment.canceled", tables.payment(row), [key])
+            return tables.payment(row)
+
+        return self._writer.run(work)
 
     def settle_due(self) -> int:
         """Settles the accepted payments whose time has come; how many."""
@@ -205,8 +232,8 @@ class Book:
         paid = _payment(db, account, payment)
         if paid is None:
             raise Refusal(404, "payment_not_found", "no payment with this key")
-        if paid["status"] != "settled":
-            raise Refusal(422, "payment_not_settled", f"the payment is {paid['status']}: only a settled one is refunded")
+        if not paid["moved"] or paid["status"] not in ("settled", "canceled"):
+            raise Refusal(422, "payment_not_settled", f"the payment is {paid['status']}: only what has moved is refunded")
         fault = self._faults.take("book", [key, payment])
         reason = "declined" if fault and fault.fault == "decline" else _excess(db, paid, amount)
         at, refund_id, currency = timestamp(), new_id("D"), paid["currency"]
@@ -261,14 +288,14 @@ class Book:
             query = "SELECT * FROM lines WHERE account = ? AND line > ? ORDER BY line LIMIT ?"
             rows = db.execute(query, (account, after, limit + 1)).fetchall()
             shown = rows[:limit]
-            before = "SELECT balance FROM lines WHERE account = ? AND line <= ? ORDER BY line DESC LIMIT 1"
-            last = db.execute(before, (account, after)).fetchone()
-            opening = last["balance"] if last else _account(db, account)["opening"]
+            before = "SELECT coalesce(sum(amount), 0) FROM lines WHERE account = ? AND line <= ?"
+            opening = _account(db, account)["opening"] + db.execute(before, (account, after)).fetchone()[0]
+            closing = opening + sum(row["amount"] for row in shown)
             return {
                 "account": account,
                 "opening": opening,
                 "lines": [tables.line(row) for row in shown],
-                "closing": shown[-1]["balance"] if shown else opening,
+                "closing": closing + (1 if self._faults.take("statement", [account]) else 0),
                 "complete": len(rows) <= limit,
             }
 
@@ -276,6 +303,12 @@ class Book:
 
     def ledger(self) -> dict[str, Any]:
         return self._writer.run(tables.ledger)
+
+    def edit(self, account: str, edit: Edit) -> list[dict[str, Any]]:
+        """Falsifies the statement, never the payments: the account's lines as they stand after it."""
+        self._writer.run(lambda db: edits.apply(db, account, edit))
+        lines = "SELECT * FROM lines WHERE account = ? ORDER BY line"
+        return [tables.line(row) for row in self._writer.read(lambda db: db.execute(lines, (account,)).fetchall())]
 
     # The request log and the outbox.
 
@@ -358,7 +391,7 @@ def _shortfall(db: sqlite3.Connection, account: str, order: Order) -> str | None
 def _excess(db: sqlite3.Connection, paid: sqlite3.Row, amount: int) -> str | None:
     query = "SELECT coalesce(sum(amount), 0) FROM refunds WHERE account = ? AND payment = ? AND status = 'settled'"
     refunded: int = db.execute(query, (paid["account"], paid["key"])).fetchone()[0]
-    return "amount_exceeds_payment" if refunded + amount > paid["amount"] else None
+    return "amount_exceeds_payment" if refunded + amount > paid["moved"] else None
 
 
 def _line(
@@ -374,8 +407,7 @@ def _line(
 ) -> None:
     db.execute("UPDATE accounts SET balance = balance + ? WHERE account = ?", (amount, account))
     db.execute(
-        "INSERT INTO lines (account, line, kind, id, key, amount, balance, currency, at, party) SELECT ?, 1 + coalesce("
-        "(SELECT max(line) FROM lines WHERE account = ?), 0), ?, ?, ?, ?, balance, ?, ?, ? FROM accounts"
-        " WHERE account = ?",
-        (account, account, kind, row_id, key, amount, currency, at, party, account),
+        "INSERT INTO lines (account, line, kind, id, key, amount, currency, at, party) SELECT ?, 1 + coalesce("
+        "(SELECT max(line) FROM lines WHERE account = ?), 0), ?, ?, ?, ?, ?, ?, ?",
+        (account, account, kind, row_id, key, amount, currency, at, party),
     )

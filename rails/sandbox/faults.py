@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 # name -> (stage at which it strikes, default seconds). A request meets at most one fault at each stage:
-# before anything is booked, while booking, in a status query, in the answer, and when the webhook is queued.
+# before anything is booked, while booking, in a status query, in the answer, in a statement, and when the webhook is queued.
 FAULTS: Mapping[str, tuple[str, float]] = {
     "timeout_before": ("before", 30.0),
     "disconnect_before": ("before", 0.0),
@@ -16,6 +16,7 @@ FAULTS: Mapping[str, tuple[str, float]] = {
     "slow": ("before", 2.0),
     "decline": ("book", 0.0),
     "accepted_then_settled": ("book", 2.0),
+    "in_two_legs": ("book", 2.0),
     "not_found_once": ("lookup", 0.0),
     "timeout_after": ("answer", 30.0),
     "disconnect_after": ("answer", 0.0),
@@ -23,6 +24,7 @@ FAULTS: Mapping[str, tuple[str, float]] = {
     "wrong_amount": ("answer", 0.0),
     "wrong_payee": ("answer", 0.0),
     "wrong_id": ("answer", 0.0),
+    "statement_gap": ("statement", 0.0),
     "webhook_twice": ("webhook", 0.0),
     "webhook_late": ("webhook", 2.0),
     "webhook_out_of_order": ("webhook", 5.0),

@@ -82,7 +82,9 @@ class Provider:
     ) -> tuple[int, Any]:
         """The status and the parsed JSON of one request; raises OSError when there is no answer."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers or {})
+        request = urllib.request.Request(
+            self.url + path, data=data, method=method, headers={"Content-Type": "application/json"} | (headers or {})
+        )
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
                 return answer.status, json.loads(answer.read())

@@ -23,6 +23,7 @@ from typing import Any
 from rails.sandbox import api
 from rails.sandbox.book import Book, Refusal
 from rails.sandbox.faults import Faults
+from rails.sandbox.requests import HangUp, Request
 from rails.sandbox.secret_file import BadSecretFile, SecretFile
 from rails.sandbox.webhooks import Deliverer
 
@@ -75,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
             status, body = self.server.bank.answer(self._request())
         except Refusal as refusal:
             status, body = refusal.status, api.error(refusal)
-        except api.HangUp:
+        except HangUp:
             self.close_connection = True
             return
         except Exception:
@@ -90,25 +91,29 @@ class Handler(BaseHTTPRequestHandler):
             return None
         return self.server.bank.book.note_request(self.command, self.path, self.headers.get("Idempotency-Key"))
 
-    def _request(self) -> api.Request:
+    def _request(self) -> Request:
         url = urllib.parse.urlsplit(self.path)
+        raw = self._body()
         scheme, _, bearer = self.headers.get("Authorization", "").partition(" ")
-        return api.Request(
+        return Request(
             method=self.command,
             path=url.path,
             query=dict(urllib.parse.parse_qsl(url.query)),
-            body=self._body(),
+            raw=raw,
+            body=self._object(raw),
             bearer=bearer if scheme.lower() == "bearer" else "",
             idempotency_key=self.headers.get("Idempotency-Key"),
         )
 
-    def _body(self) -> dict[str, Any] | None:
+    def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > LARGEST_BODY:
             self.close_connection = True
             raise Refusal(413, "invalid_request", f"send a Content-Length of at most {LARGEST_BODY}")
-        raw = self.rfile.read(int(length))
-        if not raw:
+        return self.rfile.read(int(length))
+
+    def _object(self, raw: bytes) -> dict[str, Any] | None:
+        if not raw or "json" not in self.headers.get("Content-Type", "json"):
             return None
         try:
             body = json.loads(raw, object_pairs_hook=_without_duplicates)

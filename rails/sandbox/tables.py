@@ -14,8 +14,9 @@ CREATE TABLE IF NOT EXISTS accounts (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS payments (
     account TEXT NOT NULL REFERENCES accounts, key TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
-    status TEXT NOT NULL CHECK (status IN ('accepted', 'settled', 'rejected')),
-    amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('accepted', 'settled', 'canceled', 'rejected')),
+    amount INTEGER NOT NULL CHECK (amount > 0), moved INTEGER NOT NULL DEFAULT 0 CHECK (moved BETWEEN 0 AND amount),
+    currency TEXT NOT NULL,
     payee TEXT NOT NULL, payee_name TEXT, reference TEXT NOT NULL, reason TEXT,
     created_at TEXT NOT NULL, settle_due REAL, settled_at TEXT,
     PRIMARY KEY (account, key)
@@ -33,8 +34,8 @@ CREATE TABLE IF NOT EXISTS deposits (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS lines (
     account TEXT NOT NULL REFERENCES accounts, line INTEGER NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('payment', 'refund', 'deposit')), id TEXT NOT NULL UNIQUE, key TEXT,
-    amount INTEGER NOT NULL, balance INTEGER NOT NULL, currency TEXT NOT NULL, at TEXT NOT NULL, party TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('payment', 'refund', 'deposit')), id TEXT NOT NULL, key TEXT,
+    amount INTEGER NOT NULL, currency TEXT NOT NULL, at TEXT NOT NULL, party TEXT NOT NULL,
     PRIMARY KEY (account, line)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS outbox (
@@ -55,6 +56,7 @@ def payment(row: sqlite3.Row) -> dict[str, Any]:
         "key": row["key"],
         "status": row["status"],
         "amount": row["amount"],
+        "moved": row["moved"],
         "currency": row["currency"],
         "payee": {"key": row["payee"]},
         "reference": row["reference"],

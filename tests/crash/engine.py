@@ -1,6 +1,7 @@
 """An engine with a Postgres and a Valkey of its own, so that every process of it may be killed, and the way to each of them."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -89,7 +90,7 @@ def behind_proxy(plan: Stack) -> Iterator[Engine]:
     bank = urlsplit(plan.info.sandbox_url)
     assert bank.hostname and bank.port
     with RequestProxy(bank.hostname, bank.port) as rail:
-        extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_SANDBOX_URL": f"http://127.0.0.1:{rail.port}"}
+        extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_RAIL_URLS": json.dumps({"sandbox": f"http://127.0.0.1:{rail.port}"})}
         # The bank's port is kept from one stack to the next.
         where = {"database": plan.info.database, "redis_db": plan.info.redis_db}
         stack = Stack(plan.cluster, names=plan.names, extra_env=extra, **where)

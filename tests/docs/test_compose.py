@@ -71,7 +71,7 @@ def test_the_bank_is_where_the_dispatcher_looks_for_it() -> None:
     bank = SERVICES["bank"]
     assert bank["network_mode"] == "service:dispatcher"
     assert environment("bank") == {}
-    assert config("dispatcher").sandbox_url == "http://127.0.0.1:8002"
+    assert config("dispatcher").rail_urls == {"sandbox": "http://127.0.0.1:8002"}
     assert "--port 8002" in bank["command"][-1]
 
 

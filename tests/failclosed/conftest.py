@@ -44,13 +44,13 @@ class Between(Stack):
         if one.name == "provider":
             return {}
         web = one.name in ("api", "console")
-        changed = {"CODESPAR_DATABASE_URL": "database" if web else "books", "CODESPAR_REDIS_URL": "queue", "CODESPAR_SANDBOX_URL": "rail"}
+        changed = {"CODESPAR_DATABASE_URL": "database" if web else "books", "CODESPAR_REDIS_URL": "queue", "CODESPAR_RAIL_URLS": "rail"}
         return {name: through(one.env[name], self.proxies[proxy]) for name, proxy in changed.items()}
 
 
 def through(url: str, proxy: Proxy) -> str:
     """The same address, by way of the proxy."""
-    return url.replace(f":{urlsplit(url).port}", f":{proxy.port}")
+    return url.replace(f":{proxy.target[1]}", f":{proxy.port}")
 
 
 def proxy_of(url: str) -> Proxy:

@@ -48,13 +48,17 @@ ODD = {
     "CODESPAR_REQUESTS_PER_MINUTE": ["", "x", "0", "-1", "1.5"],
     "CODESPAR_BASE_URL": ["", "here"],
     "CODESPAR_CONSOLE_URL": ["", "here"],
-    "CODESPAR_SANDBOX_URL": [
+    "CODESPAR_RAIL_URLS": [
         "",
         "here",
-        "http://bank:8002",
-        "http://192.0.2.1:8002",
-        "https://name@bank.example",
-        "https://bank.example?x=1",
+        "[]",
+        '{"sandbox": 1}',
+        '{"Sand box": "https://bank.example"}',
+        '{"sandbox": "here"}',
+        '{"sandbox": "http://bank:8002"}',
+        '{"sandbox": "http://192.0.2.1:8002"}',
+        '{"sandbox": "https://name@bank.example"}',
+        '{"sandbox": "https://bank.example?x=1"}',
     ],
 }
 # A path is right whatever it says; whether a key is there is looked at when one is needed (test_keys_and_clock).

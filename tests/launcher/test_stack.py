@@ -58,7 +58,7 @@ def test_urls_agree_and_ports_are_kept(cluster):
     for name, env in env_of(first).items():
         if name != "provider":
             assert env["CODESPAR_BASE_URL"] == first.info.base_url
-            assert env["CODESPAR_SANDBOX_URL"] == first.info.sandbox_url
+            assert first.info.sandbox_url in env["CODESPAR_RAIL_URLS"]
     services = {name: env.get("CODESPAR_SERVICE") for name, env in env_of(first).items()}
     assert (services["api"], services["console"]) == ("api", "console")
 

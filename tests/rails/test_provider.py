@@ -379,7 +379,7 @@ def test_the_request_log_tells_every_request(client: Client) -> None:
 TESTED_FAULTS = {
     *("timeout_before", "timeout_after", "disconnect_before", "disconnect_after", "unavailable", "slow", "rubbish"),
     *("decline", "accepted_then_settled", "not_found_once", "wrong_amount", "wrong_payee", "wrong_id"),
-    *("webhook_twice", "webhook_late", "webhook_out_of_order"),
+    *("webhook_twice", "webhook_late", "webhook_out_of_order", "in_two_legs", "statement_gap"),
 }
 
 
@@ -536,3 +536,74 @@ def test_webhook_out_of_order_arrives_after_the_next_one(told: Client, inbox: In
     told.pay("k1")
     told.pay("k2")
     assert [event["data"]["key"] for event in inbox.wait(2)] == ["k2", "k1"]
+
+
+# Legs, cancellation, and statements that lie.
+
+
+def _statement(client: Client, **query: Any) -> dict[str, Any]:
+    text = "&".join(f"{name}={value}" for name, value in query.items())
+    return dict(client.call("GET", f"/v1/statement?{text}")[1])
+
+
+def test_two_legs_move_one_after_the_other_with_a_line_each(client: Client) -> None:
+    client.provider.fault("in_two_legs", key="k1", seconds=0.3)
+    first = client.pay("k1", amount=1001)[1]
+    assert (first["status"], first["moved"]) == ("accepted", 500)
+    time.sleep(0.8)
+    last = client.call("GET", "/v1/payments/k1")[1]
+    assert (last["status"], last["moved"]) == ("settled", 1001)
+    assert [line["amount"] for line in _statement(client)["lines"]] == [-500, -501]
+
+
+def test_cancelling_keeps_what_has_moved_and_frees_the_rest(client: Client) -> None:
+    client.provider.fault("in_two_legs", key="k1", seconds=60)
+    client.pay("k1", amount=1000)
+    stopped = client.call("DELETE", "/v1/payments/k1")[1]
+    assert (stopped["status"], stopped["moved"]) == ("canceled", 500)
+    assert client.call("DELETE", "/v1/payments/k1")[1] == stopped
+    assert client.refund("k1", "r1", 501)[1]["status"] == "rejected"
+    assert client.refund("k1", "r2", 500)[1]["status"] == "settled"
+    assert client.pay("k2", amount=10_000)[1]["status"] == "settled"
+
+
+def test_what_is_settled_or_unknown_is_not_cancelled(client: Client) -> None:
+    client.pay("k1")
+    assert client.call("DELETE", "/v1/payments/k1")[1]["status"] == "settled"
+    assert client.call("DELETE", "/v1/payments/k2")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("edit", "lines"),
+    [
+        ({"edit": "remove"}, []),
+        ({"edit": "amount", "amount": -7}, [(-7, "BRL", "maria@example.com")]),
+        ({"edit": "currency", "currency": "USD"}, [(-100, "USD", "maria@example.com")]),
+        ({"edit": "payee", "payee": "eve"}, [(-100, "BRL", "eve")]),
+        ({"edit": "duplicate"}, [(-100, "BRL", "maria@example.com")] * 2),
+        ({"edit": "at", "at": "2020-01-01T00:00:00Z"}, [(-100, "BRL", "maria@example.com")]),
+    ],
+)
+def test_an_edit_changes_the_statement_and_never_the_payment(client: Client, edit: dict[str, Any], lines: list[Any]) -> None:
+    before = client.pay("k1", amount=100)[1]
+    status, _ = client.provider.call("POST", "/_control/statement", {"account": client.account, "key": "k1", **edit})
+    assert status == 200
+    shown = _statement(client)
+    assert [(line["amount"], line["currency"], line["payee"]["key"]) for line in shown["lines"]] == lines
+    assert shown["closing"] == shown["opening"] + sum(line[0] for line in lines)
+    assert client.call("GET", "/v1/payments/k1")[1] == before
+
+
+def test_a_line_is_added_and_a_bad_edit_is_told(client: Client) -> None:
+    added = {"edit": "add", "amount": -5, "currency": "BRL", "payee": "eve", "at": "2026-01-01T00:00:00Z"}
+    client.provider.call("POST", "/_control/statement", {"account": client.account, "key": "k9", **added})
+    assert [line["key"] for line in _statement(client)["lines"]] == ["k9"]
+    for bad in ({"edit": "burn"}, {"edit": "amount"}, {"edit": "amount", "amount": "7"}, {"edit": "remove", "key": "k0"}):
+        assert client.provider.call("POST", "/_control/statement", {"account": client.account, "key": "k9", **bad})[0] == 400
+
+
+def test_a_statement_with_a_gap_does_not_add_up(client: Client) -> None:
+    client.provider.fault("statement_gap", key=client.account)
+    shown = _statement(client)
+    assert shown["closing"] != shown["opening"]
+    assert _statement(client)["closing"] == shown["opening"]

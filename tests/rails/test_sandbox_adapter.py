@@ -42,7 +42,8 @@ def order(key: str = "k1", **changes: Any) -> Instruction:
         "key": key,
         "amount": 1050,
         "currency": "BRL",
-        "payee_key": "maria@example.com",
+        "payee_type": "pix_key",
+        "payee_account": "maria@example.com",
         "payee_name": "Maria",
         "reference": "inv 7",
         "send_by": datetime.now(UTC) + SOON,
@@ -51,7 +52,7 @@ def order(key: str = "k1", **changes: Any) -> Instruction:
 
 
 def undo(key: str = "r1", payment_key: str = "k1", amount: int = 50, **changes: Any) -> RefundInstruction:
-    fields: dict[str, Any] = {"key": key, "payment_key": payment_key, "amount": amount, "currency": "BRL"}
+    fields: dict[str, Any] = {"key": key, "payment_key": payment_key, "payment_id": None, "amount": amount, "currency": "BRL"}
     return RefundInstruction(**({"send_by": datetime.now(UTC) + SOON} | fields | changes))
 
 
@@ -72,7 +73,7 @@ def account(running: Provider, request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def adapter(running: Provider, account: str) -> base.Adapter:
-    return adapters.adapter_for("sandbox", base_url=running.url, api_key=f"key-{account}", account=account)
+    return adapters.adapter_for("sandbox", base.Connection(base_url=running.url, account=account, secrets={"api_key": f"key-{account}"}))
 
 
 def booked(provider: Provider, account: str) -> int:
@@ -85,7 +86,7 @@ def booked(provider: Provider, account: str) -> int:
 def test_a_payment_settles_and_the_query_says_the_same(adapter: base.Adapter) -> None:
     sent = adapter.send(order(), within(5))
     assert (sent.result, sent.code, sent.sent, sent.http_status) == (Result.SETTLED, "settled", True, 201)
-    asked = adapter.query("k1", order(), within(5))
+    asked = adapter.query(order(), within(5))
     assert (asked.result, asked.provider_id, asked.http_status) == (Result.SETTLED, sent.provider_id, 200)
     assert json.loads(asked.raw)["key"] == "k1"
 
@@ -99,14 +100,14 @@ def test_the_evidence_has_the_request_without_the_credentials(adapter: base.Adap
 
 
 def test_an_unknown_key_is_not_found(adapter: base.Adapter) -> None:
-    asked = adapter.query("k1", order(), within(5))
+    asked = adapter.query(order(), within(5))
     assert (asked.result, asked.code, asked.sent) == (Result.NOT_FOUND, "not_found", True)
 
 
 def test_a_key_used_for_something_else_is_conflicted(adapter: base.Adapter) -> None:
     adapter.send(order(), within(5))
     assert adapter.send(order(amount=1051), within(5)).result is Result.CONFLICTED
-    asked = adapter.query("k1", order(amount=1051), within(5))
+    asked = adapter.query(order(amount=1051), within(5))
     assert (asked.result, asked.code) == (Result.CONFLICTED, "mismatch_amount")
 
 
@@ -117,7 +118,7 @@ def test_insufficient_funds_is_rejected(adapter: base.Adapter) -> None:
 
 
 def test_a_request_the_bank_refuses_is_rejected(adapter: base.Adapter) -> None:
-    sent = adapter.send(order(payee_key="x" * 78), within(5))
+    sent = adapter.send(order(payee_account="x" * 78), within(5))
     assert (sent.result, sent.code, sent.http_status) == (Result.REJECTED, "refused", 400)
 
 
@@ -125,18 +126,18 @@ def test_a_wrong_api_key_proves_nothing(running: Provider, account: str) -> None
     stranger = SandboxAdapter(running.url, "nobody", account)
     sent = stranger.send(order(), within(5))
     assert (sent.result, sent.code) == (Result.UNKNOWN, "unauthorized")
-    assert stranger.query("k1", order(), within(5)).code == "unauthorized"
+    assert stranger.query(order(), within(5)).code == "unauthorized"
 
 
 def test_a_refund_settles_and_is_never_more_than_the_payment(adapter: base.Adapter) -> None:
     adapter.send(order(), within(5))
     done = adapter.refund(undo(), within(5))
     assert (done.result, (done.provider_id or "")[0]) == (Result.SETTLED, "D")
-    assert adapter.query_refund("r1", undo(), within(5)).provider_id == done.provider_id
+    assert adapter.query_refund(undo(), within(5)).provider_id == done.provider_id
     assert adapter.refund(undo(amount=51), within(5)).result is Result.CONFLICTED
-    assert adapter.query_refund("r1", undo(amount=51), within(5)).code == "mismatch_amount"
+    assert adapter.query_refund(undo(amount=51), within(5)).code == "mismatch_amount"
     assert adapter.refund(undo("r2", amount=1001), within(5)).result is Result.REJECTED
-    assert adapter.query_refund("r9", undo("r9"), within(5)).result is Result.NOT_FOUND
+    assert adapter.query_refund(undo("r9"), within(5)).result is Result.NOT_FOUND
 
 
 def test_a_refund_of_nothing_is_rejected(adapter: base.Adapter) -> None:
@@ -152,13 +153,13 @@ def test_deposits_and_the_statement_are_read(adapter: base.Adapter, running: Pro
     assert (found.amount, found.payer_key, found.at.utcoffset()) == (7, "joão", timedelta(0))
     assert adapter.deposit("E" + "0" * 31, within(5)) is None
     assert adapter.deposit("../secrets", within(5)) is None
-    statement = adapter.statement(0, within(5))
-    assert [(x.line, x.kind, x.amount, x.party_key) for x in statement.lines] == [
-        (1, "deposit", 7, "joão"),
-        (2, "payment", -1050, "maria@example.com"),
+    statement = adapter.statement("", within(5))
+    assert [(x.id, x.kind, x.amount, x.party) for x in statement.lines] == [
+        ("1", "deposit", 7, "joão"),
+        ("2", "payment", -1050, "maria@example.com"),
     ]
     assert (statement.opening, statement.closing, statement.complete) == (10_000, 8957, True)
-    assert adapter.statement(2, within(5)).lines == ()
+    assert adapter.statement("2", within(5)).lines == ()
 
 
 def test_the_rail_key_is_one_to_one_and_in_the_banks_alphabet(adapter: base.Adapter) -> None:
@@ -189,7 +190,7 @@ def test_a_base_url_that_would_leak_the_key_is_refused(url: str) -> None:
 
 def test_an_unknown_rail_names_those_there_are() -> None:
     with pytest.raises(LookupError, match="sandbox"):
-        adapters.adapter_for("barter", base_url="http://127.0.0.1:1", api_key="k", account="a")
+        adapters.adapter_for("barter", base.Connection(base_url="http://127.0.0.1:1", account="a", secrets={"api_key": "k"}))
 
 
 # Faults at the bank.
@@ -226,7 +227,7 @@ def test_each_fault_has_its_outcome(
 def test_not_found_once_is_an_answer_of_now_and_not_a_proof(adapter: base.Adapter, running: Provider) -> None:
     adapter.send(order(), within(5))
     running.fault("not_found_once")
-    assert [adapter.query("k1", order(), within(5)).result for _ in range(2)] == [Result.NOT_FOUND, Result.SETTLED]
+    assert [adapter.query(order(), within(5)).result for _ in range(2)] == [Result.NOT_FOUND, Result.SETTLED]
 
 
 def test_a_slow_bank_that_is_fast_enough_settles(adapter: base.Adapter, running: Provider) -> None:
@@ -237,14 +238,14 @@ def test_a_slow_bank_that_is_fast_enough_settles(adapter: base.Adapter, running:
 def test_an_unknown_is_decided_by_a_query(adapter: base.Adapter, running: Provider) -> None:
     running.fault("timeout_after", seconds=5)
     assert adapter.send(order(), within(0.4)).result is Result.UNKNOWN
-    assert adapter.query("k1", order(), within(5)).result is Result.SETTLED
+    assert adapter.query(order(), within(5)).result is Result.SETTLED
 
 
 def test_accepted_becomes_settled(adapter: base.Adapter, running: Provider) -> None:
     running.fault("accepted_then_settled", seconds=0.3)
     assert adapter.send(order(), within(5)).result is Result.ACCEPTED
     time.sleep(0.8)
-    assert adapter.query("k1", order(), within(5)).result is Result.SETTLED
+    assert adapter.query(order(), within(5)).result is Result.SETTLED
 
 
 @pytest.mark.parametrize(
@@ -259,11 +260,11 @@ def test_reads_that_fail_are_unreadable_and_queries_unknown(
     made = running.call("POST", "/_control/deposits", deposit)[1]
     running.fault(fault, count=3, on="read")
     with pytest.raises(Unreadable) as failure:
-        adapter.statement(0, within(5))
+        adapter.statement("", within(5))
     assert failure.value.code == code
     with pytest.raises(Unreadable):
         adapter.deposit(made["id"], within(5))
-    asked = adapter.query("k1", order(), within(5))
+    asked = adapter.query(order(), within(5))
     assert (asked.result, asked.code) == (Result.UNKNOWN, code)
 
 
@@ -281,7 +282,7 @@ def test_after_kill_9_the_query_finds_the_one_payment(tmp_path: pathlib.Path) ->
     down = adapter.send(order("k2"), within(2))
     assert (down.result, down.code, down.sent) == (Result.UNKNOWN, "connect_failed", False)
     provider.start()
-    assert adapter.query("k1", order(), within(5)).result is Result.SETTLED
+    assert adapter.query(order(), within(5)).result is Result.SETTLED
     assert booked(provider, "a") == 1
     provider.stop()
 
@@ -437,12 +438,12 @@ def test_a_deadline_that_has_passed_sends_nothing(adapter: base.Adapter, running
 
 
 def test_a_send_by_that_has_passed_sends_nothing(adapter: base.Adapter, running: Provider, account: str) -> None:
-    adapter.query("k1", order(), within(5))
+    adapter.query(order(), within(5))
     done = adapter.send(order(send_by=datetime.now(UTC)), within(5))
     assert (done.result, done.code, done.sent) == (Result.UNKNOWN, "send_by_passed", False)
     refund = adapter.refund(undo(send_by=datetime.now(UTC)), within(5))
     assert (refund.code, refund.sent) == ("send_by_passed", False)
-    assert adapter.query("k1", order(), within(5)).result is Result.NOT_FOUND
+    assert adapter.query(order(), within(5)).result is Result.NOT_FOUND
     assert booked(running, account) == 0
 
 
@@ -542,7 +543,7 @@ def test_what_is_not_an_answer_is_unknown(raw: Raw, payload: bytes) -> None:
 @pytest.mark.parametrize(("status", "code"), [(400, "invalid_request"), (409, "conflict"), (422, "payment_not_settled")])
 def test_a_refused_query_says_nothing_about_the_payment(raw: Raw, status: int, code: str) -> None:
     server = raw(answering(http_answer(json.dumps({"code": code}).encode(), status)))
-    asked = SandboxAdapter(server.url, "k", "a").query("k1", order(), within(5))
+    asked = SandboxAdapter(server.url, "k", "a").query(order(), within(5))
     assert (asked.result, asked.code, asked.http_status) == (Result.UNKNOWN, "invalid_response", status)
 
 
@@ -573,10 +574,10 @@ def test_a_field_that_differs_is_conflicted_and_named(change: dict[str, Any], co
     assert (verdict.result, verdict.code) == (Result.CONFLICTED, code)
 
 
-def test_a_statement_that_does_not_add_up_is_unreadable(raw: Raw) -> None:
+def test_a_statement_that_does_not_add_up_is_given_as_the_bank_said_it(raw: Raw) -> None:
     body = json.dumps({"account": "a", "opening": 1, "lines": [], "closing": 2, "complete": True}).encode()
-    with pytest.raises(Unreadable, match="add up"):
-        SandboxAdapter(raw(answering(http_answer(body, 200))).url, "k", "a").statement(0, within(5))
+    found = SandboxAdapter(raw(answering(http_answer(body, 200))).url, "k", "a").statement("", within(5))
+    assert (found.opening, found.closing) == (1, 2)
 
 
 def test_a_forked_child_opens_its_own_connections(raw: Raw) -> None:
@@ -648,20 +649,16 @@ def webhook(age: float = 0, secret: str = SECRET, **changes: Any) -> tuple[dict[
     return headers | {"Webhook-Signature": signature(secret, "msg_1", stamp, body)}, body
 
 
-@pytest.mark.parametrize("secret", [SECRET, [SECRET], [OTHER_SECRET, SECRET]])
-def test_an_authentic_webhook_is_read(secret: str | list[str]) -> None:
-    notice = WATCHER.parse_webhook(*webhook(), secret, NOW)
-    assert (notice.id, notice.type, notice.key, notice.amount, notice.status) == (
-        *("msg_1", "payment.settled", "k1"),
-        *(1050, "settled"),
-    )
-    assert (notice.provider_id, notice.party_key, notice.sent_at) == (good()["id"], "maria@example.com", NOW)
+@pytest.mark.parametrize("secrets", [[SECRET], [OTHER_SECRET, SECRET]])
+def test_an_authentic_webhook_is_read(secrets: list[str]) -> None:
+    [notice] = WATCHER.parse_webhook(*webhook(), secrets, NOW)
+    assert (notice.id, notice.kind, notice.key, notice.provider_id) == ("msg_1", "payment", "k1", good()["id"])
 
 
 def test_one_good_signature_among_several_is_enough() -> None:
     headers, body = webhook()
     headers["Webhook-Signature"] = "v1a,AAAA v1,AAAA= " + headers["Webhook-Signature"] + " v1,ü"
-    assert WATCHER.parse_webhook(headers, body, SECRET, NOW).id == "msg_1"
+    assert WATCHER.parse_webhook(headers, body, [SECRET], NOW)[0].id == "msg_1"
 
 
 def test_the_bank_itself_is_understood(running: Provider) -> None:
@@ -683,17 +680,13 @@ def test_the_bank_itself_is_understood(running: Provider) -> None:
     while len(received) < 3 and time.monotonic() < until:
         time.sleep(0.02)
     server.close()
-    notices = [adapter.parse_webhook(headers, body, SECRET, datetime.now(UTC)) for headers, body in received]
-    assert {(n.type, n.key, n.payment_key, n.amount, n.party_key) for n in notices} == {
-        ("payment.settled", "k1", None, 1050, "maria@example.com"),
-        ("refund.settled", "r1", "k1", 50, None),
-        ("deposit.received", None, None, 7, "joão"),
-    }
+    notices = [notice for headers, body in received for notice in adapter.parse_webhook(headers, body, [SECRET], datetime.now(UTC))]
+    assert {(n.kind, n.key) for n in notices} == {("payment", "k1"), ("refund", "r1"), ("deposit", None)}
 
 
-def _refused(headers: dict[str, str], body: bytes, secret: str | list[str] = SECRET) -> None:
+def _refused(headers: dict[str, str], body: bytes, *secrets: str) -> None:
     with pytest.raises(WebhookRefused) as refusal:
-        WATCHER.parse_webhook(headers, body, secret, NOW)
+        WATCHER.parse_webhook(headers, body, secrets or [SECRET], NOW)
     assert str(refusal.value) == "webhook refused"
 
 
@@ -704,7 +697,7 @@ def test_an_old_or_early_webhook_is_refused(age: int) -> None:
 
 @pytest.mark.parametrize("age", [300, -300])
 def test_three_hundred_seconds_are_still_fresh(age: int) -> None:
-    assert WATCHER.parse_webhook(*webhook(age), SECRET, NOW)
+    assert WATCHER.parse_webhook(*webhook(age), [SECRET], NOW)
 
 
 def test_a_tampered_webhook_is_refused() -> None:
@@ -713,7 +706,8 @@ def test_a_tampered_webhook_is_refused() -> None:
     _refused(headers | {"Webhook-Id": "msg_2"}, body)
     _refused(headers | {"Webhook-Timestamp": str(int(NOW.timestamp()) + 1)}, body)
     _refused(headers, body, OTHER_SECRET)
-    _refused(headers, body, [])
+    with pytest.raises(WebhookRefused):
+        WATCHER.parse_webhook(headers, body, [], NOW)
 
 
 @pytest.mark.parametrize("name", ["Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"])
@@ -725,7 +719,7 @@ def test_a_missing_or_malformed_header_is_refused(name: str, value: str | None) 
 
 @pytest.mark.parametrize(
     "change",
-    [{"type": "payment.imagined"}, {"account": "b"}, {"data": []}, {"data": good(amount=1.5)}, {"data": good(id="x")}],
+    [{"type": "payment.imagined"}, {"account": "b"}, {"data": []}, {"data": good(key=1.5)}, {"data": good(id="x")}],
 )
 def test_an_authentic_webhook_that_is_not_for_us_or_not_readable_is_refused(change: dict[str, Any]) -> None:
     _refused(*webhook(**change))
@@ -734,4 +728,4 @@ def test_an_authentic_webhook_that_is_not_for_us_or_not_readable_is_refused(chan
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_!!", SECRET.removeprefix("whsec_")])
 def test_a_secret_that_is_none_is_a_mistake_of_ours(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
-        WATCHER.parse_webhook(*webhook(), secret, NOW)
+        WATCHER.parse_webhook(*webhook(), [secret], NOW)
