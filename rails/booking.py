@@ -53,11 +53,12 @@ def by_mode(rows: Iterable[Any], key: Callable[[Any], bool] = lambda row: row["l
 
 
 def attempt(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of the attempt that this process is about to make."""
+    """What a record says of the attempt that this process is about to make. `key` is the rail key as the rail is told it."""
     return {
         "attempt": ids.wire("att", row["attempt_id"]),
         "rail": row["rail"],
         "rail_key": bytes(row["rail_key"]).hex(),
+        "key": row["adapter"].rail_key(bytes(row["rail_key"])) if row["adapter"] else None,
         "send_by": clock.stamp(row["send_by"]),
         "worker": workers.identity(),
     }

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from codespar.lib import clock, db, ids
 from rails import booking
-from rails.adapters.base import Adapter, Instruction, Outcome, RefundInstruction, Result
+from rails.adapters.base import Adapter, Instruction, NotSendable, Outcome, RefundInstruction, Result
 from rails.faults import FAULTS
 
 log = structlog.get_logger(__name__)
@@ -20,6 +20,24 @@ GATHER_SECONDS = 0.005
 Row = dict[str, Any]
 T = TypeVar("T")
 Order = TypeVar("Order", Instruction, RefundInstruction)
+
+
+def prepare(payment: Row) -> str | None:
+    """Make the payment ready for its rail, and keep what that took. Why the rail cannot carry it, or None. Never raises."""
+    adapter = payment["adapter"]
+    try:
+        if adapter is None:
+            # It is not sent, and says so, when its turn comes.
+            return None
+        deadline = time.monotonic() + settings.CONFIG.rail_seconds
+        payment["terms"] = adapter.prepare(instruction(payment | {"send_by": payment["submit_by"]}, adapter), deadline).terms
+        return None
+    except NotSendable as error:
+        log.warning("not_sendable", row=str(payment["id"]), code=error.code, reason=error.reason)
+        return error.code
+    except Exception as error:
+        log.error("not_prepared", row=str(payment["id"]), error=type(error).__name__, exc_info=error)
+        return "not_sendable"
 
 
 def leave(row: Row, told: Callable[[Row, Adapter], Order], send: Callable[[Adapter], Callable[[Order, float], Outcome]]) -> Outcome:
@@ -76,6 +94,7 @@ def instruction(payment: Row, adapter: Adapter) -> Instruction:
         reference=ids.wire("pay", payment["id"]),
         send_by=payment["send_by"],
         provider_id=payment["provider_id"],
+        terms=payment.get("terms"),
     )
 
 
@@ -97,8 +116,9 @@ def each(rows: list[Row], call: Callable[[Row], T], book: Callable[[list[tuple[R
 
     The threads touch the network only; the database is this thread's alone, who has given it back meanwhile.
     """
-    # The rail may be slow, and connections are few.
-    db.release()
+    if rows:
+        # The rail may be slow, and connections are few.
+        db.release()
     if len(rows) == 1:
         book([(rows[0], call(rows[0]))])
     elif rows:

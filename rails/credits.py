@@ -18,9 +18,9 @@ BATCH = 20
 MOST_CHECKS = 30
 
 
-def confirm_due() -> int:
-    """Ask about pending credits whose time has come. Returns how many were asked about."""
-    due = db.rows("credits_due", BATCH)
+def confirm_due(rail: str) -> int:
+    """Ask this rail about pending credits whose time has come. Returns how many were asked about."""
+    due = db.rows("credits_due", BATCH, rail)
     for org, credit in due:
         try:
             _confirm(org, credit)

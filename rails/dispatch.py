@@ -18,7 +18,7 @@ from django.conf import settings
 from codespar.lib import clock, db, ids
 from codespar.lib.errors import Unavailable
 from mandates.decision import MOST_SKEW
-from rails import accounts, booking, calls, debts, evidence, hints, outcomes, queue, refunds, rollback, workers
+from rails import accounts, booking, calls, debts, evidence, following, hints, outcomes, queue, refunds, rollback, workers
 from rails.adapters.base import Outcome
 from rails.booking import Head
 from rails.faults import guarded
@@ -30,8 +30,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def run_once() -> int:
-    """Take what is due and drive each of it one step on. Returns how many rows were taken.
+def run_once(rail: str) -> int:
+    """Take what is due on this rail and drive each of it one step on. Returns how many rows were taken.
 
     One organisation's fault never holds up another's work. A crash leaves rows under a lease that runs out; the next run takes them.
     Raises `Unavailable` when the database is.
@@ -39,7 +39,7 @@ def run_once() -> int:
     debts.pay()
     if not _clock_agrees():
         return 0
-    due = queue.claim(workers.identity())
+    due = queue.claim(workers.identity(), rail)
     jobs = [
         (step, org, rows)
         for org, work in due.items()
@@ -60,12 +60,12 @@ def run_once() -> int:
     return sum(len(w.unsent) + len(w.waiting) + len(w.asked) + len(w.rolled_back) + len(w.refunds) for w in due.values())
 
 
-def run(patience: float = 60.0) -> None:
-    """Drive what is due until nothing is. While this process owes a result, it waits up to `patience` seconds for the database."""
+def run(rail: str, patience: float = 60.0) -> None:
+    """Drive what is due on this rail until nothing is. While this process owes a result, it waits `patience` seconds for the database."""
     until = time.monotonic() + patience
     while True:
         try:
-            if not run_once():
+            if not run_once(rail):
                 return
         except Unavailable:
             if not debts.any_owed() or time.monotonic() > until:
@@ -107,6 +107,7 @@ def _send(org: UUID, rows: list[UUID]) -> None:
 
 def _submit(org: UUID, batch: list[Row], head: Head) -> None:
     accounts.open_for(batch)
+    batch = _prepared(batch)
     sent_by = clock.now() + timedelta(seconds=settings.CONFIG.send_seconds)
     for payment in batch:
         payment["attempt_id"], payment["send_by"] = ids.new(), min(sent_by, payment["submit_by"])
@@ -114,9 +115,28 @@ def _submit(org: UUID, batch: list[Row], head: Head) -> None:
         batch, clear = _recorded(org, batch, head)
     except Unavailable:
         # The attempts may have been recorded: then it is for this process to say that nothing left.
+        _left(batch)
         debts.owe(partial(outcomes.book, [outcomes.of_answer(payment, calls.unsent("interrupted")) for payment in batch]))
         raise
     calls.each(batch, lambda payment: _pay(payment, payment["attempt_id"] in clear), _book_answers)
+
+
+def _prepared(batch: list[Row]) -> list[Row]:
+    """Those that their rail can carry as they are; the others end here: nothing has left."""
+    found: list[tuple[Row, str | None]] = []
+    asking = [payment for payment in batch if payment["adapter"] and payment["adapter"].capabilities.asks_first]
+    calls.each(asking, calls.prepare, found.extend)
+    asked = {payment["id"] for payment in asking}
+    found += [(payment, calls.prepare(payment)) for payment in batch if payment["id"] not in asked]
+    for payment, code in found:
+        if code:
+            _end_unsent(payment, "canceled", code)
+    return [payment for payment, code in found if code is None]
+
+
+def _left(batch: list[Row]) -> None:
+    for payment in batch:
+        payment["status"] = "submitted"
 
 
 def _recorded(org: UUID, batch: list[Row], head: Head) -> tuple[list[Row], set[UUID]]:
@@ -131,6 +151,7 @@ def _recorded(org: UUID, batch: list[Row], head: Head) -> tuple[list[Row], set[U
         for payment in batch:
             _blocked(payment, reasons.get(ids.wire("pay", payment["id"])))
         batch = [payment for payment in batch if ids.wire("pay", payment["id"]) not in reasons]
+    _left(batch)
     # The last look writes nothing and comes after the commit: a stop that was recorded before it wins.
     return batch, {row[0] for row in db.rows("may_send", org, [payment["attempt_id"] for payment in batch])} if batch else set()
 
@@ -171,9 +192,10 @@ def _end_unsent(payment: Row, state: str, code: str) -> None:
 
 
 def _ask(org: UUID, rows: list[UUID]) -> None:
-    """What was sent and is not over: ask the rail by our key. Nothing is ever sent again."""
-    asked = [payment for payment in queue.payments(org, rows) if payment["status"] in ("submitted", "uncertain") and payment["attempt_id"]]
-    accounts.open_for(asked)
+    """What was sent and is not over: capture or cancel what is to be, and ask the rail about the rest. No payment is ever sent again."""
+    found = [payment for payment in queue.payments(org, rows) if payment["status"] in ("submitted", "uncertain") and payment["attempt_id"]]
+    accounts.open_for(found)
+    asked = following.drive(org, found)
     calls.each(asked, _query, _book_queries)
 
 

@@ -1,4 +1,6 @@
-"""The driver: a thread in each of the dispatcher's processes that waits for hints and drives what is due, at once.
+"""The drivers: a thread for each rail, in each of the dispatcher's processes, that waits for hints and drives what is due, at once.
+
+A rail has its own thread, so that a slow one holds up nobody else's payments.
 
 Not a Celery task for each hint: a task costs more than the payment, and Celery closes the database connections after each. When Redis is
 away there are no hints, and the sweeper alone drives.
@@ -13,6 +15,7 @@ from celery.signals import worker_process_init
 
 from codespar.lib import db
 from rails import dispatch, hints
+from rails.adapters import ADAPTERS
 
 log = structlog.get_logger(__name__)
 
@@ -21,14 +24,15 @@ log = structlog.get_logger(__name__)
 def start(**_: object) -> None:
     """Celery's children begin here; those of another queue than `rail` drive nothing."""
     if "rail" in current_app.amqp.queues:
-        threading.Thread(target=_drive_forever, name="driver", daemon=True).start()
+        for rail in ADAPTERS:
+            threading.Thread(target=_drive_forever, args=(rail,), name=f"driver-{rail}", daemon=True).start()
 
 
-def _drive_forever() -> None:
+def _drive_forever(rail: str) -> None:
     while True:
         try:
-            if hints.take():
-                dispatch.run()
+            if hints.take(rail):
+                dispatch.run(rail)
         except Exception as error:
             # What is due stays due: the next hint or the sweeper finds it.
             log.error("drive_failed", error=type(error).__name__, detail=str(error))

@@ -10,18 +10,19 @@ _WORK = "codespar:work"
 _KEEP_SECONDS = 60
 
 
-def work() -> None:
-    """Tell the dispatcher that something is due."""
-    _push(_WORK)
+def work(rail: str) -> None:
+    """Tell the dispatcher that something is due on this rail."""
+    _push(f"{_WORK}:{rail}")
 
 
-def take(most: int = 32) -> bool:
-    """Wait for hints that something is due, at most a second, and take up to `most` of them. Whether there was one."""
+def take(rail: str, most: int = 32) -> bool:
+    """Wait for hints that something is due on this rail, at most a second, and take up to `most` of them. Whether there was one."""
+    name = f"{_WORK}:{rail}"
     try:
-        if cache.client().blpop([_WORK], timeout=1.0) is None:
+        if cache.client().blpop([name], timeout=1.0) is None:
             return False
         # One look at what is due answers all of them.
-        cache.client().lpop(_WORK, most - 1)
+        cache.client().lpop(name, most - 1)
         return True
     except cache.AWAY:
         time.sleep(1.0)

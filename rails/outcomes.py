@@ -28,6 +28,7 @@ class Step:
     code: str
     after: str | None
     proof: str | None = None
+    moved: int | None = None
     provider_id: str | None = None
     request: bytes = b""
     raw: bytes = b""
@@ -40,11 +41,17 @@ def of_answer(row: Row, answer: Outcome) -> Step:
     return _step(row, "answer", answer, *_meaning(answer, "uncertain"))
 
 
+def of_following(row: Row, answer: Outcome) -> Step:
+    """What a capture or a cancellation has shown. Only its success ends anything; whatever else it was, the next question tells."""
+    over = answer.result in (Result.SETTLED, Result.CANCELED)
+    return _step(row, "answer", answer, *(_meaning(answer, None) if over else (None, None)))
+
+
 def of_query(row: Row, answer: Outcome, capabilities: Capabilities) -> Step | None:
     """What a question, asked at `row["asked_at"]`, has shown; None when it has shown nothing yet and is to be asked again."""
-    if answer.result is Result.ACCEPTED:
-        # The rail has it and will end it, however long that takes.
-        return None
+    if answer.result in (Result.ACCEPTED, Result.RESERVED):
+        # The rail has it and will end it, however long that takes. That it has it is written down once.
+        return _step(row, "query", answer, None, None) if row.get("stage", answer.result) != answer.result else None
     if answer.result is Result.NOT_FOUND:
         over = row["asked_at"] > row["send_by"] + timedelta(seconds=capabilities.acceptance_window_seconds)
         if over and (row["answered"] or workers.is_dead(row["worker"])):
@@ -158,10 +165,8 @@ def _refund_booked(refund: Row, step: Step) -> bool:
     if step.after == "settled":
         item["transfer"] = ids.wire("tr", ids.new())
         parts.append({"part": "refund", "id": wire, "payment": pay, "amount": refund["amount"], "currency": refund["currency"]})
-    if refund["payment_status"] == "reversing" and step.after in ("settled", "failed"):
-        whole = step.after == "settled" and refund["refunded"] + refund["amount"] == refund["captured"]
-        if whole or step.after == "failed":
-            parts.append({"part": "transition", "subject": pay, "from": "reversing", "to": "reversed" if whole else "settled"})
+    if (after := _payment_after(refund, step)) is not None:
+        parts.append({"part": "transition", "subject": pay, "from": "reversing", "to": after})
     done = booking.write(
         "refund_result",
         kind="refund.resulted",
@@ -175,15 +180,28 @@ def _refund_booked(refund: Row, step: Step) -> bool:
     return "moved" not in done
 
 
+def _payment_after(refund: Row, step: Step) -> str | None:
+    """The step that the end of a refund makes of its payment, if any."""
+    if refund["payment_status"] != "reversing" or step.after in (None, "uncertain"):
+        return None
+    if step.after == "settled":
+        return "reversed" if refund["refunded"] + refund["amount"] == refund["captured"] else None
+    # What a person asked back is asked again by a person; what the engine asked back and does not get is a human's.
+    return "settled" if step.after == "failed" and not refund["requested_by"].startswith("system:") else "needs_human"
+
+
 def _meaning(answer: Outcome, unclear: str | None) -> tuple[str | None, str | None]:
     """(new state, proof) of what the rail said."""
-    if answer.result is Result.SETTLED:
+    if answer.result is Result.SETTLED or (answer.result is Result.CANCELED and answer.moved):
+        # What had moved before it was canceled has moved.
         return "settled", None
+    if answer.result is Result.CANCELED:
+        return "canceled", "canceled"
     if answer.result is Result.REJECTED:
         return "failed", "rejected"
     if answer.result is Result.CONFLICTED:
         return "needs_human", None
-    if answer.result is Result.ACCEPTED:
+    if answer.result in (Result.ACCEPTED, Result.RESERVED):
         return None, None
     return unclear, None
 
@@ -195,7 +213,7 @@ def _tired(row: Row, answer: Outcome) -> Step | None:
 
 
 def _step(row: Row, source: str, answer: Outcome, after: str | None, proof: str | None) -> Step:
-    return Step(row, source, str(answer.result), answer.code, after, proof, answer.provider_id, answer.request, answer.raw)
+    return Step(row, source, str(answer.result), answer.code, after, proof, answer.moved, answer.provider_id, answer.request, answer.raw)
 
 
 def _item(step: Step, openings: records.Openings) -> Row:
@@ -203,7 +221,7 @@ def _item(step: Step, openings: records.Openings) -> Row:
         "payment": ids.wire("pay", step.row["id"]),
         "id": ids.wire("evt", ids.new()),
         **_result(step, openings),
-        "from": step.row["status"] if step.source == "query" else "submitted",
+        "from": step.row["status"],
         "to": step.after,
     }
     if step.after == "settled":
@@ -211,9 +229,16 @@ def _item(step: Step, openings: records.Openings) -> Row:
     return item
 
 
+def _captured(step: Step) -> int:
+    if step.after != "settled":
+        return 0
+    amount: int = step.row["amount"]
+    return step.moved or 0 if step.result == Result.CANCELED else amount
+
+
 def _result(step: Step, openings: records.Openings) -> Row:
     """The rail's own words stay outside the record, which commits to them."""
-    result = {
+    result: Row = {
         "attempt": ids.wire("att", step.row["attempt_id"]),
         "source": step.source,
         "result": step.result,
@@ -221,6 +246,8 @@ def _result(step: Step, openings: records.Openings) -> Row:
         "proof": step.proof,
         "provider_id": step.provider_id,
     }
+    if step.moved is not None:
+        result["moved"] = step.moved
     for name, data in (("request", step.request), ("answer", step.raw)):
         if data:
             result[f"{name}_commit"] = openings.add(data.decode("utf-8", "backslashreplace").replace("\x00", "\\x00"))
@@ -230,9 +257,10 @@ def _result(step: Step, openings: records.Openings) -> Row:
 def _parts(step: Step, item: Row) -> list[Row]:
     wire = item["payment"]
     parts: list[Row] = [{"part": "result", "payment": wire, "result": step.result, "code": step.code, "source": step.source}]
-    if step.after == "settled":
-        parts.append({"part": "capture", "payment": wire, "amount": step.row["amount"], "currency": step.row["currency"]})
-    elif step.after == "failed":
+    captured = _captured(step)
+    if captured:
+        parts.append({"part": "capture", "payment": wire, "amount": captured, "currency": step.row["currency"]})
+    if step.after in ("settled", "failed", "canceled") and captured < step.row["amount"]:
         parts.append({"part": "release", "payment": wire})
     if step.after is not None:
         parts.append({"part": "transition", "subject": wire, "from": item["from"], "to": step.after})

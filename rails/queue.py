@@ -35,10 +35,10 @@ _PLACES = {
 }
 
 
-def claim(owner: str) -> dict[UUID, Due]:
-    """Lease what is due and give it by organisation. Nobody else gets these rows until the lease is over."""
+def claim(owner: str, rail: str) -> dict[UUID, Due]:
+    """Lease what is due on this rail and give it by organisation. Nobody else gets these rows until the lease is over."""
     found: dict[UUID, Due] = defaultdict(Due)
-    for org, kind, row, status in db.rows("due_work", owner, BATCH, LEASE_SECONDS):
+    for org, kind, row, status in db.rows("due_work", owner, BATCH, LEASE_SECONDS, rail):
         place = "refunds" if kind == "refund" else _PLACES.get(status)
         if place:
             getattr(found[org], place).append(row)
@@ -63,6 +63,13 @@ JOIN mandates m ON m.org_id = p.org_id AND m.id = p.mandate_id
 JOIN counterparty_versions v ON v.org_id = p.org_id AND v.counterparty_id = p.counterparty_id AND v.version = p.counterparty_version
 LEFT JOIN attempts a ON a.org_id = p.org_id AND a.payment_id = p.id AND a.operation = 'pay'
 WHERE p.org_id = %s AND p.id = ANY(%s::uuid[]) ORDER BY p.id
+"""
+# The last capture or cancellation, and what the rail said to it.
+_FOLLOWED = """
+SELECT DISTINCT ON (a.payment_id) a.payment_id, a.operation, a.send_by, a.worker,
+       (SELECT r.result FROM attempt_results r WHERE r.org_id = a.org_id AND r.attempt_id = a.id ORDER BY r.at DESC LIMIT 1) AS result
+FROM attempts a WHERE a.org_id = %s AND a.payment_id = ANY(%s::uuid[]) AND a.operation IN ('capture', 'cancel')
+ORDER BY a.payment_id, a.created_at DESC
 """
 _KEYS = "SELECT kid, jwk FROM public_keys(%s)"
 _HEAD = "SELECT seq, encode(hash, 'hex') AS hash FROM ledger_heads WHERE org_id = %s"
@@ -96,6 +103,12 @@ def to_send(org: UUID, ids: list[UUID]) -> ToSend:
 def payments(org: UUID, ids: list[UUID]) -> list[dict[str, Any]]:
     """The payments with everything that sending or asking needs."""
     return _read(_PAYMENTS, org, ids)
+
+
+def followed(org: UUID, ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
+    """The last capture or cancellation of each payment that has one: {operation, send_by, worker, result or None}."""
+    [rows] = db.read(org, (_FOLLOWED, _of(org, ids)))
+    return {row["payment_id"]: row for row in rows}
 
 
 def refunds(org: UUID, ids: list[UUID]) -> list[dict[str, Any]]:

@@ -7,10 +7,10 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     # Ours: the money is held, nothing has left.
     "authorized": frozenset({"submitted", "canceled", "expired"}),
     # The rail's: a durable attempt exists.
-    "submitted": frozenset({"settled", "failed", "uncertain", "needs_human"}),
+    "submitted": frozenset({"settled", "failed", "canceled", "uncertain", "needs_human"}),
     # The rail's, by query only: never sent again.
-    "uncertain": frozenset({"settled", "failed", "needs_human"}),
-    "settled": frozenset({"reversing"}),
+    "uncertain": frozenset({"settled", "failed", "canceled", "needs_human"}),
+    "settled": frozenset({"reversing", "needs_human"}),
     "reversing": frozenset({"reversed", "settled", "needs_human"}),
     "needs_human": frozenset({"settled", "failed", "written_off"}),
     # A settlement that arrives after the release is a case for a person.

@@ -1,20 +1,26 @@
 """The sweeper: every five seconds, with or without Redis, each row whose time has come is driven on or handed to a human.
 
-It runs inside the dispatcher, in a thread of its own: a broker that is away stops hints and tasks, not this.
+It runs inside the dispatcher, in threads of its own: a broker that is away stops hints and tasks, not this. What asks a rail has a
+thread for each rail, so that a slow one holds up nobody else.
 """
 
 import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 from celery import bootsteps
 
 from codespar.lib import db
-from rails import credits, dispatch, queue, stops, webhooks
+from rails import credits, dispatch, queue, rollback, stops, webhooks
+from rails.adapters import ADAPTERS
 
 log = structlog.get_logger(__name__)
 EVERY_SECONDS = 5.0
-JOBS = (queue.free_the_dead, stops.record_flags, dispatch.run_once, webhooks.read_new, credits.confirm_due)
+JOBS = (queue.free_the_dead, stops.record_flags, rollback.hurry, webhooks.read_new)
+JOBS_OF_RAIL = (dispatch.run_once, credits.confirm_due)
 
 
 class Sweeper(bootsteps.StartStopStep):
@@ -26,26 +32,29 @@ class Sweeper(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def include_if(self, parent: Any) -> bool:
         return "rail" in parent.app.amqp.queues
 
     def start(self, parent: Any) -> None:
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-        self._thread.start()
+        rounds = {"sweeper": JOBS} | {f"sweeper-{rail}": tuple(partial(job, rail) for job in JOBS_OF_RAIL) for rail in ADAPTERS}
+        self._threads = [threading.Thread(target=self._run, args=(jobs,), name=name, daemon=True) for name, jobs in rounds.items()]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, parent: Any) -> None:
         self._stop.set()
-        if self._thread:
-            self._thread.join(timeout=20)
+        until = time.monotonic() + 20
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, until - time.monotonic()))
 
-    def _run(self) -> None:
+    def _run(self, jobs: Sequence[Callable[[], object]]) -> None:
         while not self._stop.wait(EVERY_SECONDS):
-            for job in JOBS:
+            for job in jobs:
                 try:
                     job()
                 except Exception as error:
-                    log.error("sweep_failed", job=job.__module__, error=type(error).__name__, detail=str(error))
+                    log.error("sweep_failed", thread=threading.current_thread().name, error=type(error).__name__, detail=str(error))
                 finally:
                     db.release()

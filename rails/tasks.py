@@ -8,5 +8,5 @@ from rails import credits, webhooks
 @shared_task(name="rails.tasks.notices", ignore_result=True)
 def read_notices() -> None:
     """Verify what arrived from rails, and ask about what it speaks of."""
-    webhooks.read_new()
-    credits.confirm_due()
+    for rail in webhooks.read_new():
+        credits.confirm_due(rail)

@@ -27,23 +27,23 @@ def store(*, org: UUID, rail: str, livemode: bool, headers: dict[str, str], body
         raise NotFound("There is no such rail account.")
 
 
-def read_new() -> int:
-    """Verify what is new and act on it. Returns how many messages were read."""
-    found = db.rows("webhooks_new", BATCH)
-    for org, message in found:
+def read_new() -> set[str]:
+    """Verify what is new and act on it. Returns the rails at which money came in."""
+    paid_in: set[str] = set()
+    for org, message in db.rows("webhooks_new", BATCH):
         try:
-            _read(org, message)
+            paid_in |= _read(org, message)
         except (CodesparError, LookupError, ValueError) as error:
             # Ours to mend, not the notice's fault: it stays, is read again, and holds up nobody else's.
             log.error("webhook_unread", org=str(org), message=str(message), error=type(error).__name__)
-    return len(found)
+    return paid_in
 
 
-def _read(org: UUID, message: UUID) -> None:
+def _read(org: UUID, message: UUID) -> set[str]:
     with db.tenant(org):
         row = WebhookMessage.objects.for_org(org).filter(id=message).first()
     if row is None or row.status != "received":
-        return
+        return set()
     connection = accounts.connection(org, row.rail, row.livemode)
     secret = connection.secrets["webhook_secret"]
     try:
@@ -51,18 +51,15 @@ def _read(org: UUID, message: UUID) -> None:
     except WebhookRefused as error:
         log.warning("webhook_refused", rail=row.rail, org=str(org), error=type(error).__name__)
         db.call("webhook_done", org, message, "refused")
-        return
+        return set()
     for notice in found:
         _act(org, row, connection.account, notice)
     db.call("webhook_done", org, message, "verified")
+    return {row.rail for notice in found if notice.kind == "deposit"}
 
 
 def _act(org: UUID, row: WebhookMessage, account: str, notice: Notice) -> None:
     if notice.kind == "deposit":
         db.call("credit_notice", org, ids.new(), row.rail, account, notice.provider_id)
-    elif notice.key is not None and _is_hex(notice.key) and db.call("work_now", org, bytes.fromhex(notice.key)):
-        hints.work()
-
-
-def _is_hex(text: str) -> bool:
-    return len(text) == 64 and all(c in "0123456789abcdef" for c in text)
+    elif db.call("work_now", org, row.rail, row.livemode, notice.key, notice.provider_id):
+        hints.work(row.rail)

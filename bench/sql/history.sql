@@ -42,7 +42,7 @@ BEGIN
     CALL bench.copy('decisions', 'm.payment_id = o.payment', '{"id": "x.decision", "payment_id": "x.payment", "entry_id": "x.authorised"}');
     CALL bench.copy('holds', 'm.payment_id = o.payment', '{"id": "x.hold", "payment_id": "x.payment", "entry_id": "x.authorised"}');
     CALL bench.copy('payments', 'm.id = o.payment', '{"id": "x.payment", "hold_id": "x.hold", "decision_id": "x.decision",
-        "rail_key": "sha256(uuid_send(x.payment))", "provider_id": "''bench-'' || x.payment", "created_entry_id": "x.authorised", "entry_id": "x.resulted"}');
+        "rail_key": "sha256(uuid_send(x.payment))", "rail_ref": "encode(sha256(uuid_send(x.payment)), ''hex'')", "provider_id": "''bench-'' || x.payment", "created_entry_id": "x.authorised", "entry_id": "x.resulted"}');
     CALL bench.copy('payment_transitions', 'm.payment_id = o.payment', '{"payment_id": "x.payment",
         "entry_id": "CASE m.entry_id WHEN o.resulted THEN x.resulted WHEN o.submitted THEN x.submitted ELSE x.authorised END"}');
     CALL bench.copy('attempts', 'm.payment_id = o.payment', '{"id": "x.attempt", "payment_id": "x.payment",

@@ -116,6 +116,7 @@ _CHECKS = {
         "payments_captured": "No more is captured than was asked for.",
         "payments_refunds": "No more is given back than was captured, counting what is on its way.",
         "payments_texts": "What an agent wrote beside a payment stands in it as a commitment only.",
+        "payments_stage": "What the rail has is known, or is nothing yet.",
         "payments_due": "A payment that is not over is on somebody's list: none is forgotten.",
     },
     "approvals": {"approvals_life": "An approval that nobody gives dies within 24 hours."},
@@ -125,13 +126,14 @@ _CHECKS = {
         "refunds_status": "A refund is in a known state.",
     },
     "attempts": {
-        "attempts_operation": "An attempt pays or refunds, and only a refund's names a refund.",
+        "attempts_operation": "An attempt pays, captures, cancels or refunds, and only a refund's names a refund.",
         "attempts_send_by": "An attempt that has not left within a minute never leaves.",
         "attempts_submit_by": "A payment leaves before what allowed it closes, or not at all.",
     },
     "attempt_results": {
         "attempt_results_source": "A result comes from an answer, a query or the sweeper.",
         "attempt_results_result": "A result is a known one; a timeout is unknown.",
+        "attempt_results_moved": "How much had moved is told of what was accepted or canceled, and is no debt.",
         "attempt_results_proof": "A hold is released on a known kind of proof.",
     },
     "webhook_messages": {
@@ -202,11 +204,13 @@ _UNIQUE = {
         "payments_transaction": "One transaction of a mandate pays once, for ever.",
         "payments_presentation": "One presentation of a mandate pays once, for ever.",
         "payments_provider": "The provider's own id belongs to one payment.",
+        "payments_rail_ref": "A key that a rail was told belongs to one payment.",
     },
     "approvals": {"approvals_payment": "A payment asks for approval once."},
     "refunds": {
         "refunds_rail_key": "One request is one refund at the rail.",
         "refunds_provider": "The provider's own id belongs to one refund.",
+        "refunds_rail_ref": "A key that a rail was told belongs to one refund.",
     },
     "attempts": {"attempts_once": "A payment, and each of its refunds, is sent once: never retried."},
     "webhook_messages": {"webhook_messages_once": "A notice is worked on once."},

@@ -31,7 +31,11 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ("mandate.revoked scope.revoked", "$.data.revocation", "revocations"),
     ("scope.stopped", "$.data.stop", "stops"),
     ("policy.version_written", "$.data.id", "policies"),
-    ("payment.authorized payment.denied payment.approval_requested payment.approved payment.rejected", "$.data.payment.id", "payments"),
+    (
+        "payment.authorized payment.denied payment.approval_requested payment.approved payment.rejected payment.handed_over",
+        "$.data.payment.id",
+        "payments",
+    ),
     (
         "payment.authorized payment.denied payment.approval_requested payment.approved",
         '$.parts[*] ? (@.part == "decision").id',
@@ -39,7 +43,7 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ),
     ("payment.authorized payment.approved", '$.parts[*] ? (@.part == "hold").id', "holds"),
     ("payment.approval_requested", '$.parts[*] ? (@.part == "approval_request").id', "approvals"),
-    ("payments.submitted", "$.data.items[*].attempt", "attempts"),
+    ("payments.submitted payments.followed", "$.data.items[*].attempt", "attempts"),
     ("payments.resulted", "$.data.items[*].id", "attempt_results"),
     ("payments.resulted", '$.data.items[*] ? (@.to == "settled").transfer', "transfers"),
     ("refund.requested refund.initiated", "$.data.refund.id", "refunds"),

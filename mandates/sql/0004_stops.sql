@@ -18,6 +18,7 @@ CREATE TABLE stops (
     CONSTRAINT stops_scope CHECK (scope IN ('mandate', 'agent', 'project', 'org', 'counterparty', 'rail', 'platform')),
     CONSTRAINT stops_everybody CHECK (CASE scope WHEN 'platform' THEN scope_id IS NULL WHEN 'rail' THEN true ELSE scope_id IS NOT NULL END)
 );
+CREATE INDEX stops_at ON stops (at);
 CREATE INDEX stops_of ON stops (org_id, scope, scope_id);
 CALL tenant_table('stops', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 CALL append_only('stops');
@@ -53,6 +54,7 @@ CREATE TABLE revocations (
     CONSTRAINT revocations_scope CHECK (scope IN ('mandate', 'agent', 'project', 'org', 'platform')),
     CONSTRAINT revocations_everybody CHECK ((scope = 'platform') = (scope_id IS NULL))
 );
+CREATE INDEX revocations_at ON revocations (at);
 CREATE INDEX revocations_of ON revocations (org_id, scope, scope_id);
 CALL tenant_table('revocations', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 CALL append_only('revocations');

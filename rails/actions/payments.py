@@ -71,7 +71,7 @@ def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Pa
         done = _authorise(principal, snapshot, verdict, ask, texts, payment, idempotency)
         if "seq" in done:
             if verdict.outcome == "allow":
-                hints.work()
+                hints.work(verdict.rail)
             return Paid(payment, first=True, leaves=verdict.outcome == "allow")
         if done.get("twin"):
             original = _presented(principal, snapshot, verdict, ask)

@@ -29,9 +29,10 @@ def request(principal: Principal, *, payment: UUID, amount: int, idempotency: Ke
     principals.require(principal, "payments:refund")
     for _ in range(TRIES):
         refund = ids.new()
-        done = _request(principal, pages.one(Payment, principal.org, payment, "payment"), refund, amount, idempotency)
+        found = pages.one(Payment, principal.org, payment, "payment")
+        done = _request(principal, found, refund, amount, idempotency)
         if "moved" not in done:
-            hints.work()
+            hints.work(found.rail)
             return None if done.get("twin") else refund
     raise Unavailable("Other refunds of this payment kept coming first. Nothing was asked for; try again shortly.", code="contention")
 

@@ -75,7 +75,7 @@ class Capabilities:
     the same key, with what it did then, for `key_lifetime_seconds` (None: for ever); only then may an adapter's request be sent again.
     `query_by_key`: the rail finds a payment by our key. `acceptance_window_seconds` after `send_by` a request that the rail has not
     seen will not be accepted any more; `settlement_seconds` is how long an accepted payment usually takes.
-    `rollback` has one step for each state that a payment can be found in when it must come back.
+    `rollback` has one step for each state that a payment can be found in when it must come back. `asks_first`: `prepare` asks the rail.
     """
 
     account_types: tuple[str, ...]
@@ -93,6 +93,7 @@ class Capabilities:
     settlement_seconds: int
     cost: Cost
     rollback: tuple[RollbackStep, ...]
+    asks_first: bool = False
 
     def step_from(self, state: Result) -> RollbackStep:
         """The way back from `state`; without one, a human's."""

@@ -9,9 +9,9 @@ INSERT INTO payment_transition_rules (from_state, to_state) VALUES
     ('new', 'authorized'), ('new', 'denied'), ('new', 'requires_approval'),
     ('requires_approval', 'authorized'), ('requires_approval', 'denied'), ('requires_approval', 'canceled'), ('requires_approval', 'expired'),
     ('authorized', 'submitted'), ('authorized', 'canceled'), ('authorized', 'expired'),
-    ('submitted', 'settled'), ('submitted', 'failed'), ('submitted', 'uncertain'), ('submitted', 'needs_human'),
-    ('uncertain', 'settled'), ('uncertain', 'failed'), ('uncertain', 'needs_human'),
-    ('settled', 'reversing'), ('reversing', 'reversed'), ('reversing', 'settled'), ('reversing', 'needs_human'),
+    ('submitted', 'settled'), ('submitted', 'failed'), ('submitted', 'canceled'), ('submitted', 'uncertain'), ('submitted', 'needs_human'),
+    ('uncertain', 'settled'), ('uncertain', 'failed'), ('uncertain', 'canceled'), ('uncertain', 'needs_human'),
+    ('settled', 'reversing'), ('settled', 'needs_human'), ('reversing', 'reversed'), ('reversing', 'settled'), ('reversing', 'needs_human'),
     ('failed', 'needs_human'), ('canceled', 'needs_human'), ('expired', 'needs_human'),
     ('needs_human', 'settled'), ('needs_human', 'failed'), ('needs_human', 'written_off');
 GRANT SELECT ON payment_transition_rules TO codespar_definer, codespar_agent, codespar_control, codespar_rail, codespar_auditor;
@@ -40,7 +40,11 @@ CREATE TABLE payments (
     hold_id uuid,
     decision_id uuid NOT NULL,
     rail_key bytea NOT NULL,
+    -- The same key in the rail's alphabet, as it was sent: what notices and statements name.
+    rail_ref text,
     provider_id text,
+    -- What the rail has, as it last proved: it will move it by itself, or holds it until a capture.
+    stage text,
     submit_by timestamptz NOT NULL,
     captured bigint NOT NULL DEFAULT 0,
     refunding bigint NOT NULL DEFAULT 0,
@@ -71,13 +75,15 @@ CREATE TABLE payments (
     CONSTRAINT payments_held CHECK (status IN ('denied', 'requires_approval', 'canceled', 'expired') OR hold_id IS NOT NULL),
     CONSTRAINT payments_captured CHECK (captured >= 0 AND captured <= amount),
     CONSTRAINT payments_refunds CHECK (refunded >= 0 AND refunding >= 0 AND refunded + refunding <= captured),
+    CONSTRAINT payments_stage CHECK (stage IN ('accepted', 'reserved')),
     CONSTRAINT payments_due CHECK (due_at IS NOT NULL OR status NOT IN ('requires_approval', 'authorized', 'submitted', 'uncertain'))
 );
 -- One presentation, one transaction of a mandate: one payment, for ever.
 CREATE UNIQUE INDEX payments_transaction ON payments (org_id, mandate_id, transaction_id) WHERE transaction_id IS NOT NULL;
 CREATE UNIQUE INDEX payments_presentation ON payments (org_id, presentation) WHERE presentation IS NOT NULL;
+CREATE UNIQUE INDEX payments_rail_ref ON payments (org_id, rail, rail_ref) WHERE rail_ref IS NOT NULL;
 CREATE INDEX payments_by_agent ON payments (org_id, agent_id, id);
-CREATE INDEX payments_due_at ON payments (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX payments_due_at ON payments (rail, due_at) WHERE due_at IS NOT NULL;
 CALL tenant_table('payments', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 
 CREATE TABLE payment_transitions (
@@ -161,10 +167,12 @@ CREATE TABLE refunds (
     org_id uuid NOT NULL,
     id uuid NOT NULL,
     payment_id uuid NOT NULL,
+    rail text NOT NULL,
     amount bigint NOT NULL,
     status text NOT NULL,
     code text,
     rail_key bytea NOT NULL,
+    rail_ref text,
     provider_id text,
     requested_by text NOT NULL,
     due_at timestamptz,
@@ -180,8 +188,9 @@ CREATE TABLE refunds (
     CONSTRAINT refunds_amount CHECK (amount > 0),
     CONSTRAINT refunds_status CHECK (status IN ('authorized', 'submitted', 'uncertain', 'settled', 'failed', 'needs_human'))
 );
-CREATE INDEX refunds_due_at ON refunds (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX refunds_due_at ON refunds (rail, due_at) WHERE due_at IS NOT NULL;
 CREATE UNIQUE INDEX refunds_provider ON refunds (org_id, provider_id) WHERE provider_id IS NOT NULL;
+CREATE UNIQUE INDEX refunds_rail_ref ON refunds (org_id, rail, rail_ref) WHERE rail_ref IS NOT NULL;
 CREATE INDEX refunds_of ON refunds (org_id, payment_id);
 CALL tenant_table('refunds', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 
@@ -200,15 +209,17 @@ CREATE TABLE attempts (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     intent_entry_id uuid NOT NULL,
     CONSTRAINT attempts_pkey PRIMARY KEY (org_id, id),
-    CONSTRAINT attempts_once UNIQUE NULLS NOT DISTINCT (org_id, payment_id, refund_id, operation),
     CONSTRAINT attempts_payment FOREIGN KEY (org_id, payment_id) REFERENCES payments,
     CONSTRAINT attempts_refund FOREIGN KEY (org_id, refund_id) REFERENCES refunds,
     CONSTRAINT attempts_intent FOREIGN KEY (org_id, intent_entry_id) REFERENCES ledger_entries (org_id, id),
-    CONSTRAINT attempts_operation CHECK (operation IN ('pay', 'refund') AND (operation = 'refund') = (refund_id IS NOT NULL)),
+    CONSTRAINT attempts_operation CHECK (operation IN ('pay', 'capture', 'cancel', 'refund') AND (operation = 'refund') = (refund_id IS NOT NULL)),
     CONSTRAINT attempts_send_by CHECK (send_by <= created_at + interval '60 seconds'),
     -- A payment leaves before what allowed it closes; a refund has no such hour.
     CONSTRAINT attempts_submit_by CHECK ((operation = 'pay') = (submit_by IS NOT NULL) AND coalesce(send_by <= submit_by, true))
 );
+-- Paying and refunding happen once. A capture or a cancellation is asked for again until the rail has spoken: it can happen once only.
+CREATE UNIQUE INDEX attempts_once ON attempts (org_id, payment_id, refund_id) NULLS NOT DISTINCT WHERE operation IN ('pay', 'refund');
+CREATE INDEX attempts_following ON attempts (org_id, payment_id, created_at) WHERE operation IN ('capture', 'cancel');
 CALL tenant_table('attempts', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 CALL append_only('attempts');
 
@@ -222,14 +233,16 @@ CREATE TABLE attempt_results (
     code text NOT NULL,
     proof text,
     provider_id text,
+    moved bigint,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     entry_id uuid NOT NULL,
     CONSTRAINT attempt_results_pkey PRIMARY KEY (org_id, id),
     CONSTRAINT attempt_results_of FOREIGN KEY (org_id, attempt_id) REFERENCES attempts,
     CONSTRAINT attempt_results_source CHECK (source IN ('answer', 'query', 'sweeper')),
-    CONSTRAINT attempt_results_result CHECK (result IN ('accepted', 'settled', 'rejected', 'unknown', 'conflicted', 'not_found')),
-    -- A hold is released on proof: nothing was sent, the rail rejected it, or it is not there and can no longer come.
-    CONSTRAINT attempt_results_proof CHECK (proof IN ('unsent', 'rejected', 'not_found_after_window'))
+    CONSTRAINT attempt_results_result CHECK (result IN ('accepted', 'reserved', 'settled', 'canceled', 'rejected', 'unknown', 'conflicted', 'not_found')),
+    -- A hold is released on proof: nothing was sent, the rail rejected or canceled it, or it is not there and can no longer come.
+    CONSTRAINT attempt_results_proof CHECK (proof IN ('unsent', 'rejected', 'canceled', 'not_found_after_window')),
+    CONSTRAINT attempt_results_moved CHECK (moved IS NULL OR (moved >= 0 AND result IN ('accepted', 'canceled')))
 );
 CREATE INDEX attempt_results_by_attempt ON attempt_results (org_id, attempt_id);
 -- The provider's own id belongs to one payment.

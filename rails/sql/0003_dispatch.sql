@@ -15,29 +15,30 @@ BEGIN
     PERFORM books_lock(p_org, ARRAY(SELECT wallet_id FROM payments WHERE org_id = p_org AND id = ANY (p_ids)));
 END $$;
 
--- All of the hold goes back: to the wallet, to the mandate, and to exactly the counters that the hold lists.
-CREATE FUNCTION hold_release(p_org uuid, p_payment uuid, p_entry uuid) RETURNS void LANGUAGE plpgsql AS $$
+-- The end of a hold: what is captured leaves by a transfer, the rest goes back to the wallet, to the mandate, and to exactly the counters
+-- that the hold lists. A use comes back only with all of the money.
+CREATE FUNCTION hold_resolve(p_org uuid, p_payment uuid, p_captured bigint, p_transfer uuid, p_entry uuid) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     h holds;
+    v_rail text := (SELECT rail FROM payments WHERE org_id = p_org AND id = p_payment);
+    v_released bigint;
 BEGIN
     SELECT * INTO h FROM holds WHERE org_id = p_org AND payment_id = p_payment;
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    UPDATE mandate_usages SET spent = spent - h.amount, uses = uses - 1 WHERE org_id = p_org AND mandate_id = h.mandate_id;
-    UPDATE counters k SET amount = k.amount - h.amount, uses = k.uses - 1 FROM jsonb_array_elements(h.counters) e
-    WHERE k.org_id = p_org AND k.selector = e->>0 AND k.currency = e->>1 AND k.window_kind = e->>2 AND k.window_start = (e->>3)::date;
-    INSERT INTO hold_resolutions (org_id, hold_id, amount, captured, released, entry_id) VALUES (p_org, h.id, h.amount, 0, h.amount, p_entry);
-END $$;
-
-CREATE FUNCTION hold_capture(p_org uuid, p_payment payments, p_transfer uuid, p_entry uuid) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO transfers (org_id, id, kind, debit_id, debit_kind, credit_id, credit_kind, livemode, currency, amount, mandate_id, payment_id, from_held, entry_id)
-    VALUES (p_org, p_transfer, 'capture', p_payment.wallet_id, 'wallet',
-            account_of(p_org, 'clearing', p_payment.livemode, p_payment.currency, p_payment.rail, p_entry), 'clearing', p_payment.livemode, p_payment.currency,
-            p_payment.amount, p_payment.mandate_id, p_payment.id, true, p_entry);
-    INSERT INTO hold_resolutions (org_id, hold_id, amount, captured, released, entry_id)
-    VALUES (p_org, p_payment.hold_id, p_payment.amount, p_payment.amount, 0, p_entry);
+    v_released := h.amount - p_captured;
+    IF p_captured > 0 THEN
+        INSERT INTO transfers (org_id, id, kind, debit_id, debit_kind, credit_id, credit_kind, livemode, currency, amount, mandate_id, payment_id, from_held, entry_id)
+        VALUES (p_org, p_transfer, 'capture', h.wallet_id, 'wallet', account_of(p_org, 'clearing', h.livemode, h.currency, v_rail, p_entry), 'clearing',
+                h.livemode, h.currency, p_captured, h.mandate_id, p_payment, true, p_entry);
+    END IF;
+    INSERT INTO hold_resolutions (org_id, hold_id, amount, captured, released, entry_id) VALUES (p_org, h.id, h.amount, p_captured, v_released, p_entry);
+    IF v_released > 0 THEN
+        UPDATE mandate_usages SET spent = spent - v_released, uses = uses - (p_captured = 0)::integer WHERE org_id = p_org AND mandate_id = h.mandate_id;
+        UPDATE counters k SET amount = k.amount - v_released, uses = k.uses - (p_captured = 0)::integer FROM jsonb_array_elements(h.counters) e
+        WHERE k.org_id = p_org AND k.selector = e->>0 AND k.currency = e->>1 AND k.window_kind = e->>2 AND k.window_start = (e->>3)::date;
+    END IF;
 END $$;
 
 -- Before anything left: by the agent or a member who asks, or by the engine when a stop, a revocation or the deadline came first.
@@ -56,7 +57,7 @@ BEGIN
     END IF;
     PERFORM head_lock(p_org);
     FOR i IN SELECT * FROM jsonb_array_elements(c #> '{data,items}') LOOP
-        PERFORM hold_release(p_org, unwire('pay', i->>'payment'), v_entry);
+        PERFORM hold_resolve(p_org, unwire('pay', i->>'payment'), 0, NULL, v_entry);
         UPDATE payments SET status = p_state, code = i->>'code', due_at = NULL, lease_owner = NULL, lease_until = NULL,
             updated_at = clock_timestamp(), entry_id = v_entry WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
     END LOOP;
@@ -107,6 +108,17 @@ BEGIN
                     THEN 'counterparty_retired' END;
 END $$;
 
+-- Whether a payment that has left must come back: it was stopped, or its mandate revoked, while it was on its way.
+CREATE FUNCTION must_return(p_org uuid, y payments) RETURNS boolean LANGUAGE sql STABLE AS
+$$ SELECT coalesce(send_block(p_org, y) IN ('stopped', 'mandate_revoked'), false) $$;
+
+CREATE FUNCTION payments_to_return(p_org uuid, p_ids uuid[]) RETURNS SETOF uuid LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM enter(p_org);
+    RETURN QUERY SELECT y.id FROM payments y WHERE y.org_id = p_org AND y.id = ANY (p_ids) AND must_return(p_org, y);
+END $$;
+CALL definer('payments_to_return(uuid,uuid[])', '{codespar_rail}');
+
 -- authorized -> submitted, with a durable attempt for each. {moved: [ids]} names what must be left out; nothing was written then.
 CREATE FUNCTION payments_submit(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -142,7 +154,7 @@ BEGIN
         INSERT INTO attempts (org_id, id, payment_id, operation, rail, rail_key, worker, send_by, submit_by, intent_entry_id)
         SELECT p_org, unwire('att', i->>'attempt'), id, 'pay', rail, payments.rail_key, i->>'worker', (i->>'send_by')::timestamptz, submit_by, v_entry
         FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
-        UPDATE payments SET status = 'submitted', due_at = (i->>'send_by')::timestamptz, checks = 0, updated_at = clock_timestamp(), entry_id = v_entry
+        UPDATE payments SET status = 'submitted', rail_ref = i->>'key', due_at = (i->>'send_by')::timestamptz, checks = 0, updated_at = clock_timestamp(), entry_id = v_entry
         WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
     END LOOP;
     RETURN v_done;
@@ -157,10 +169,57 @@ BEGIN
         SELECT a.id FROM attempts a JOIN payments y ON y.org_id = a.org_id AND y.id = a.payment_id
         LEFT JOIN refunds r ON r.org_id = a.org_id AND r.id = a.refund_id
         WHERE a.org_id = p_org AND a.id = ANY (p_attempts) AND clock_timestamp() < a.send_by
-          AND CASE a.operation WHEN 'pay' THEN y.status = 'submitted' AND send_block(p_org, y) IS NULL ELSE r.status = 'submitted' END
+          AND CASE a.operation WHEN 'pay' THEN y.status = 'submitted' AND send_block(p_org, y) IS NULL
+                               WHEN 'refund' THEN r.status = 'submitted'
+                               ELSE y.status IN ('submitted', 'uncertain') AND must_return(p_org, y) = (a.operation = 'cancel') END
           AND NOT EXISTS (SELECT FROM attempt_results x WHERE x.org_id = a.org_id AND x.attempt_id = a.id);
 END $$;
 CALL definer('may_send(uuid,uuid[])', '{codespar_rail}');
+
+-- The next word to a rail that has the payment already: capture what it holds, or cancel what must come back. A durable attempt for each;
+-- one that may still be on its way is waited for. {moved: [ids]} names what must be left out; nothing was written then.
+CREATE FUNCTION payments_follow(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    c jsonb;
+    i jsonb;
+    y payments;
+    v_entry uuid;
+    v_moved jsonb := '[]';
+    v_done jsonb;
+BEGIN
+    PERFORM enter(p_org);
+    c := record_open(p_org, p_content, '{payments.followed}');
+    PERFORM system_actor(c);
+    v_entry := unwire('ent', c->>'id');
+    PERFORM 1 FROM payments WHERE org_id = p_org AND id = ANY (ARRAY(SELECT unwire('pay', e->>'payment') FROM jsonb_array_elements(c #> '{data,items}') e))
+    ORDER BY id FOR NO KEY UPDATE;
+    PERFORM head_lock(p_org);
+    FOR i IN SELECT * FROM jsonb_array_elements(c #> '{data,items}') LOOP
+        SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
+        IF y.status NOT IN ('submitted', 'uncertain') OR y.livemode IS DISTINCT FROM (c->>'livemode')::boolean
+           OR encode(y.rail_key, 'hex') IS DISTINCT FROM i->>'rail_key'
+           OR (CASE i->>'operation' WHEN 'capture' THEN y.stage = 'reserved' AND NOT must_return(p_org, y)
+                                    WHEN 'cancel' THEN y.stage IS NOT NULL AND must_return(p_org, y) END) IS NOT TRUE
+           OR EXISTS (SELECT FROM attempts a WHERE a.org_id = p_org AND a.payment_id = y.id AND a.operation IN ('capture', 'cancel')
+                      AND a.send_by > clock_timestamp()
+                      AND NOT EXISTS (SELECT FROM attempt_results r WHERE r.org_id = p_org AND r.attempt_id = a.id)) THEN
+            v_moved := v_moved || (i->'payment');
+        END IF;
+    END LOOP;
+    IF jsonb_array_length(v_moved) > 0 THEN
+        RETURN jsonb_build_object('moved', v_moved);
+    END IF;
+    v_done := record_append(p_org, p_content, p_sig, c);
+    FOR i IN SELECT * FROM jsonb_array_elements(c #> '{data,items}') LOOP
+        INSERT INTO attempts (org_id, id, payment_id, operation, rail, rail_key, worker, send_by, intent_entry_id)
+        SELECT p_org, unwire('att', i->>'attempt'), id, i->>'operation', rail, payments.rail_key, i->>'worker', (i->>'send_by')::timestamptz, v_entry
+        FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
+        UPDATE payments SET due_at = (i->>'send_by')::timestamptz, updated_at = clock_timestamp(), entry_id = v_entry
+        WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
+    END LOOP;
+    RETURN v_done;
+END $$;
+CALL definer('payments_follow(uuid,bytea,bytea)', '{codespar_rail}');
 
 -- When the rail is asked again: soon at first, then ever more slowly, at most every five minutes.
 CREATE FUNCTION next_check(p_checks integer) RETURNS timestamptz LANGUAGE sql STABLE AS
@@ -170,17 +229,19 @@ $$ SELECT clock_timestamp() + make_interval(secs => least(300, 2 ^ least(p_check
 CREATE FUNCTION rail_proves(p_org uuid, i jsonb, a attempts) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT coalesce(CASE
         WHEN i->>'to' IS NULL OR i->>'to' IN ('uncertain', 'needs_human') THEN true
-        WHEN i->>'to' = 'settled' THEN i->>'result' = 'settled'
+        WHEN i->>'to' = 'settled' THEN i->>'result' = 'settled' OR (i->>'result' = 'canceled' AND (i->>'moved')::bigint > 0)
+        WHEN i->>'to' = 'canceled' THEN i->>'result' = 'canceled' AND i->>'proof' = 'canceled' AND (i->>'moved')::bigint = 0
         WHEN i->>'to' = 'failed' THEN CASE i->>'proof'
-            WHEN 'rejected' THEN i->>'result' = 'rejected'
+            WHEN 'rejected' THEN i->>'result' = 'rejected' AND a.operation IN ('pay', 'refund')
             -- The live holder of the attempt says so, before anybody has heard anything else.
-            WHEN 'unsent' THEN i->>'source' = 'answer' AND i->>'result' = 'unknown'
+            WHEN 'unsent' THEN i->>'source' = 'answer' AND i->>'result' = 'unknown' AND a.operation IN ('pay', 'refund')
                 AND NOT EXISTS (SELECT FROM attempt_results x WHERE x.org_id = p_org AND x.attempt_id = a.id)
             WHEN 'not_found_after_window' THEN i->>'result' = 'not_found' AND i->>'source' = 'query' AND clock_timestamp() >= a.send_by
         END END, false)
 $$;
 
 -- What the rail said, for many payments at once. Each item: {payment, attempt, result id, source, result, code, proof?, provider_id?, from, to?}.
+-- `moved` is how much a canceled payment had moved: that much is captured, the rest released.
 -- {moved: [ids]} names items whose payment went on in the meantime; nothing was written then.
 CREATE FUNCTION payments_result(p_org uuid, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -190,6 +251,7 @@ DECLARE
     a attempts;
     v_entry uuid;
     v_moved jsonb := '[]';
+    v_captured bigint;
     v_done jsonb;
 BEGIN
     PERFORM enter(p_org);
@@ -197,14 +259,14 @@ BEGIN
     PERFORM system_actor(c);
     v_entry := unwire('ent', c->>'id');
     PERFORM payments_lock(p_org, ARRAY(SELECT unwire('pay', e->>'payment') FROM jsonb_array_elements(c #> '{data,items}') e),
-        ARRAY(SELECT unwire('pay', e->>'payment') FROM jsonb_array_elements(c #> '{data,items}') e WHERE e->>'to' = 'failed'));
+        ARRAY(SELECT unwire('pay', e->>'payment') FROM jsonb_array_elements(c #> '{data,items}') e WHERE e->>'to' = 'failed' OR e->>'result' = 'canceled'));
     FOR i IN SELECT * FROM jsonb_array_elements(c #> '{data,items}') LOOP
         SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
-        SELECT * INTO a FROM attempts WHERE org_id = p_org AND id = unwire('att', i->>'attempt') AND payment_id = y.id AND operation = 'pay';
+        SELECT * INTO a FROM attempts WHERE org_id = p_org AND id = unwire('att', i->>'attempt') AND payment_id = y.id AND refund_id IS NULL;
         IF a.id IS NULL OR y.status NOT IN ('submitted', 'uncertain') OR y.status IS DISTINCT FROM i->>'from'
            OR y.livemode IS DISTINCT FROM (c->>'livemode')::boolean THEN
             v_moved := v_moved || (i->'payment');
-        ELSIF NOT rail_proves(p_org, i, a) THEN
+        ELSIF NOT rail_proves(p_org, i, a) OR (i->>'moved')::bigint NOT BETWEEN 0 AND y.amount THEN
             PERFORM refuse('payments_proof', 'the rail''s word does not prove that');
         END IF;
     END LOOP;
@@ -214,20 +276,22 @@ BEGIN
     v_done := record_append(p_org, p_content, p_sig, c, p_openings);
     FOR i IN SELECT * FROM jsonb_array_elements(c #> '{data,items}') LOOP
         SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
-        INSERT INTO attempt_results (org_id, id, attempt_id, source, result, code, proof, provider_id, entry_id)
-        VALUES (p_org, unwire('evt', i->>'id'), unwire('att', i->>'attempt'), i->>'source', i->>'result', i->>'code', i->>'proof', i->>'provider_id', v_entry);
-        IF i->>'to' = 'settled' THEN
-            PERFORM hold_capture(p_org, y, unwire('tr', i->>'transfer'), v_entry);
-        ELSIF i->>'to' = 'failed' THEN
-            PERFORM hold_release(p_org, y.id, v_entry);
+        INSERT INTO attempt_results (org_id, id, attempt_id, source, result, code, proof, provider_id, moved, entry_id)
+        VALUES (p_org, unwire('evt', i->>'id'), unwire('att', i->>'attempt'), i->>'source', i->>'result', i->>'code', i->>'proof', i->>'provider_id',
+                (i->>'moved')::bigint, v_entry);
+        v_captured := CASE i->>'to' WHEN 'settled' THEN CASE i->>'result' WHEN 'canceled' THEN (i->>'moved')::bigint ELSE y.amount END ELSE 0 END;
+        IF i->>'to' IN ('settled', 'failed', 'canceled') THEN
+            PERFORM hold_resolve(p_org, y.id, v_captured, unwire('tr', i->>'transfer'), v_entry);
         END IF;
         UPDATE payments SET status = coalesce(i->>'to', status), code = CASE WHEN i->>'to' IS NULL THEN code ELSE i->>'code' END,
-            provider_id = coalesce(provider_id, CASE WHEN i->>'to' = 'settled' THEN i->>'provider_id' END),
-            captured = CASE WHEN i->>'to' = 'settled' THEN amount ELSE captured END,
+            provider_id = coalesce(provider_id, CASE WHEN i->>'to' = 'settled' OR i->>'result' IN ('accepted', 'reserved') THEN i->>'provider_id' END),
+            stage = CASE WHEN i->>'result' IN ('accepted', 'reserved') THEN i->>'result' ELSE stage END,
+            captured = captured + v_captured,
             checks = checks + 1, lease_owner = NULL, lease_until = NULL,
-            due_at = CASE WHEN coalesce(i->>'to', status) IN ('submitted', 'uncertain') THEN next_check(checks)
-                          -- It was on its way when it was stopped or its mandate was revoked: the rollback is due (refund_initiate).
-                          WHEN i->>'to' = 'settled' AND send_block(p_org, y) IN ('stopped', 'mandate_revoked') THEN clock_timestamp() END,
+            -- What is reserved is captured or voided next. What settled though it must come back is due for its way back (refund_initiate).
+            due_at = CASE WHEN coalesce(i->>'to', status) IN ('submitted', 'uncertain')
+                              THEN CASE WHEN i->>'result' = 'reserved' AND stage IS DISTINCT FROM 'reserved' THEN clock_timestamp() ELSE next_check(checks) END
+                          WHEN i->>'to' = 'settled' AND must_return(p_org, y) THEN clock_timestamp() END,
             updated_at = clock_timestamp(), entry_id = v_entry
         WHERE org_id = p_org AND id = y.id;
     END LOOP;
@@ -250,20 +314,23 @@ END $$;
 CALL definer('work_later(uuid,text,uuid,text)', '{codespar_rail}');
 
 -- A notice from the rail: ask now instead of later.
-CREATE FUNCTION work_now(p_org uuid, p_rail_key bytea) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION work_now(p_org uuid, p_rail text, p_livemode boolean, p_ref text, p_provider_id text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     v_found boolean;
 BEGIN
     PERFORM enter(p_org);
-    UPDATE payments SET due_at = clock_timestamp() WHERE org_id = p_org AND rail_key = p_rail_key AND status IN ('submitted', 'uncertain');
+    UPDATE payments SET due_at = clock_timestamp() WHERE org_id = p_org AND rail = p_rail AND livemode = p_livemode
+        AND status IN ('submitted', 'uncertain') AND (rail_ref = p_ref OR provider_id = p_provider_id);
     v_found := FOUND;
-    UPDATE refunds SET due_at = clock_timestamp() WHERE org_id = p_org AND rail_key = p_rail_key AND status IN ('submitted', 'uncertain');
+    UPDATE refunds r SET due_at = clock_timestamp() WHERE org_id = p_org AND rail = p_rail
+        AND status IN ('submitted', 'uncertain') AND (rail_ref = p_ref OR provider_id = p_provider_id)
+        AND EXISTS (SELECT FROM payments y WHERE y.org_id = p_org AND y.id = r.payment_id AND y.livemode = p_livemode);
     RETURN v_found OR FOUND;
 END $$;
-CALL definer('work_now(uuid,bytea)', '{codespar_rail}');
+CALL definer('work_now(uuid,text,boolean,text,text)', '{codespar_rail}');
 
--- The queue: whose turn it is, leased to one worker at a time. Ids and states only, over all organisations.
-CREATE FUNCTION due_work(p_owner text, p_limit integer, p_lease_seconds integer)
+-- The queue of one rail: whose turn it is, leased to one worker at a time. Ids and states only, over all organisations.
+CREATE FUNCTION due_work(p_owner text, p_limit integer, p_lease_seconds integer, p_rail text)
 RETURNS TABLE (org uuid, kind text, id uuid, status text) LANGUAGE plpgsql AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
@@ -273,14 +340,14 @@ DECLARE
 BEGIN
     -- First who, then the lease, by key: in one statement the planner, who cannot know the limit, reads every payment there ever was.
     SELECT array_agg(w.org_id), array_agg(w.id) INTO v_orgs, v_ids
-    FROM (SELECT y.org_id, y.id FROM payments y WHERE y.due_at <= v_now AND (y.lease_until IS NULL OR y.lease_until < v_now)
+    FROM (SELECT y.org_id, y.id FROM payments y WHERE y.rail = p_rail AND y.due_at <= v_now AND (y.lease_until IS NULL OR y.lease_until < v_now)
           ORDER BY y.due_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED) w;
     RETURN QUERY
         UPDATE payments y SET lease_owner = p_owner, lease_until = v_until FROM unnest(v_orgs, v_ids) w (org_id, id)
         WHERE y.org_id = w.org_id AND y.id = w.id
         RETURNING y.org_id, 'payment'::text, y.id, y.status;
     SELECT array_agg(w.org_id), array_agg(w.id) INTO v_orgs, v_ids
-    FROM (SELECT y.org_id, y.id FROM refunds y WHERE y.due_at <= v_now AND (y.lease_until IS NULL OR y.lease_until < v_now)
+    FROM (SELECT y.org_id, y.id FROM refunds y WHERE y.rail = p_rail AND y.due_at <= v_now AND (y.lease_until IS NULL OR y.lease_until < v_now)
           ORDER BY y.due_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED) w;
     RETURN QUERY
         UPDATE refunds y SET lease_owner = p_owner, lease_until = v_until FROM unnest(v_orgs, v_ids) w (org_id, id)
@@ -299,11 +366,39 @@ CREATE FUNCTION lease_end(p_owner text) RETURNS void LANGUAGE sql AS $$
 $$;
 CREATE POLICY scanner ON payments TO codespar_scanner USING (true);
 CREATE POLICY scanner ON refunds TO codespar_scanner USING (true);
-GRANT SELECT (org_id, id, status, due_at, lease_owner, lease_until), UPDATE (lease_owner, lease_until) ON payments TO codespar_scanner;
-GRANT SELECT (org_id, id, status, due_at, lease_owner, lease_until), UPDATE (lease_owner, lease_until) ON refunds TO codespar_scanner;
-CALL definer('due_work(text,integer,integer)', '{codespar_rail}', 'codespar_scanner');
+GRANT SELECT (org_id, id, rail, status, due_at, lease_owner, lease_until), UPDATE (lease_owner, lease_until) ON payments TO codespar_scanner;
+GRANT SELECT (org_id, id, rail, status, due_at, lease_owner, lease_until), UPDATE (lease_owner, lease_until) ON refunds TO codespar_scanner;
+CALL definer('due_work(text,integer,integer,text)', '{codespar_rail}', 'codespar_scanner');
 CALL definer('lease_owners()', '{codespar_rail}', 'codespar_scanner');
 CALL definer('lease_end(text)', '{codespar_rail}', 'codespar_scanner');
+
+-- Where something was stopped or revoked lately; and what of it is on its way at a rail is due now.
+CREATE FUNCTION stopped_lately(p_within interval) RETURNS SETOF uuid LANGUAGE sql STABLE AS $$
+    WITH found AS (
+        SELECT org_id, scope_id, at FROM stops UNION ALL SELECT org_id, scope_id, at FROM revocations
+    ), lately AS (SELECT * FROM found WHERE at > clock_timestamp() - p_within)
+    SELECT DISTINCT y.org_id FROM payments y
+    WHERE y.due_at IS NOT NULL AND y.status IN ('submitted', 'uncertain')
+      AND EXISTS (SELECT FROM lately l WHERE l.scope_id IS NULL OR l.org_id = y.org_id)
+$$;
+CREATE POLICY scanner ON revocations FOR SELECT TO codespar_scanner USING (true);
+GRANT SELECT (at) ON stops TO codespar_scanner;
+GRANT SELECT (org_id, scope_id, at) ON revocations TO codespar_scanner;
+CALL definer('stopped_lately(interval)', '{codespar_rail}', 'codespar_scanner');
+
+CREATE FUNCTION work_stopped(p_org uuid) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM enter(p_org);
+    RETURN QUERY
+        WITH hurried AS (
+            UPDATE payments y SET due_at = clock_timestamp()
+            WHERE y.org_id = p_org AND y.status IN ('submitted', 'uncertain') AND y.stage IS NOT NULL
+              AND y.due_at > clock_timestamp() + interval '5 seconds' AND must_return(p_org, y)
+              AND NOT EXISTS (SELECT FROM attempts a WHERE a.org_id = p_org AND a.payment_id = y.id AND a.operation = 'cancel')
+            RETURNING y.rail)
+        SELECT DISTINCT h.rail FROM hurried h;
+END $$;
+CALL definer('work_stopped(uuid)', '{codespar_rail}');
 
 -- Refunds: asked for by a person, moved by the dispatcher, booked on the rail's word.
 CREATE FUNCTION refund_create(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -334,8 +429,8 @@ BEGIN
         RETURN jsonb_build_object('moved', 'state');
     END IF;
     PERFORM idempotency_claim(p_org, p, 'refund', c, d->>'id');
-    INSERT INTO refunds (org_id, id, payment_id, amount, status, rail_key, requested_by, due_at, entry_id)
-    VALUES (p_org, unwire('ref', d->>'id'), y.id, v_amount, 'authorized',
+    INSERT INTO refunds (org_id, id, payment_id, rail, amount, status, rail_key, requested_by, due_at, entry_id)
+    VALUES (p_org, unwire('ref', d->>'id'), y.id, y.rail, v_amount, 'authorized',
             rail_key(p_org, y.livemode, y.project_id, p.actor, 'refund', c #>> '{data,idempotency,key}'), p.actor, clock_timestamp(), v_entry);
     UPDATE payments SET refunding = refunding + v_amount,
         status = CASE WHEN refunded + refunding + v_amount = captured THEN 'reversing' ELSE status END,
@@ -364,14 +459,37 @@ BEGIN
         RETURN jsonb_build_object('moved', 'state');
     END IF;
     PERFORM head_lock(p_org);
-    INSERT INTO refunds (org_id, id, payment_id, amount, status, rail_key, requested_by, due_at, entry_id)
-    VALUES (p_org, unwire('ref', d->>'id'), y.id, (d->>'amount')::bigint, 'authorized',
+    INSERT INTO refunds (org_id, id, payment_id, rail, amount, status, rail_key, requested_by, due_at, entry_id)
+    VALUES (p_org, unwire('ref', d->>'id'), y.id, y.rail, (d->>'amount')::bigint, 'authorized',
             rail_key(p_org, y.livemode, y.project_id, 'system', 'rollback', wire('pay', y.id)), c->>'actor', clock_timestamp(), v_entry);
     UPDATE payments SET refunding = refunding + (d->>'amount')::bigint, status = 'reversing', due_at = NULL, lease_owner = NULL, lease_until = NULL,
         updated_at = clock_timestamp(), entry_id = v_entry WHERE org_id = p_org AND id = y.id;
     RETURN record_append(p_org, p_content, p_sig, c);
 END $$;
 CALL definer('refund_initiate(uuid,bytea,bytea)', '{codespar_rail}');
+
+-- What settled though it must come back, on a rail with no way back: a case for people, who are told how much is owed.
+CREATE FUNCTION payment_hand_over(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    c jsonb;
+    d jsonb;
+    y payments;
+BEGIN
+    PERFORM enter(p_org);
+    c := record_open(p_org, p_content, '{payment.handed_over}');
+    PERFORM system_actor(c);
+    d := c #> '{data,payment}';
+    SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', d->>'id') FOR NO KEY UPDATE;
+    IF y.status IS DISTINCT FROM 'settled' OR y.due_at IS NULL OR y.livemode IS DISTINCT FROM (c->>'livemode')::boolean
+       OR (d->>'owed')::bigint IS DISTINCT FROM y.captured - y.refunded - y.refunding THEN
+        RETURN jsonb_build_object('moved', 'state');
+    END IF;
+    PERFORM head_lock(p_org);
+    UPDATE payments SET status = 'needs_human', code = d->>'code', due_at = NULL, lease_owner = NULL, lease_until = NULL,
+        updated_at = clock_timestamp(), entry_id = unwire('ent', c->>'id') WHERE org_id = p_org AND id = y.id;
+    RETURN record_append(p_org, p_content, p_sig, c);
+END $$;
+CALL definer('payment_hand_over(uuid,bytea,bytea)', '{codespar_rail}');
 
 CREATE FUNCTION refund_submit(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -395,7 +513,7 @@ BEGIN
     INSERT INTO attempts (org_id, id, payment_id, refund_id, operation, rail, rail_key, worker, send_by, intent_entry_id)
     SELECT p_org, unwire('att', d->>'attempt'), y.id, r.id, 'refund', y.rail, r.rail_key, d->>'worker', (d->>'send_by')::timestamptz, v_entry
     FROM payments y WHERE y.org_id = p_org AND y.id = r.payment_id;
-    UPDATE refunds SET status = 'submitted', due_at = (d->>'send_by')::timestamptz, checks = 0, updated_at = clock_timestamp(), entry_id = v_entry
+    UPDATE refunds SET status = 'submitted', rail_ref = d->>'key', due_at = (d->>'send_by')::timestamptz, checks = 0, updated_at = clock_timestamp(), entry_id = v_entry
     WHERE org_id = p_org AND id = r.id;
     RETURN v_done;
 END $$;
@@ -430,7 +548,9 @@ BEGIN
         PERFORM refuse('payments_proof', 'the rail''s word does not prove that');
     END IF;
     -- The step that this makes of the payment must be the one that the record tells of.
-    v_next := CASE WHEN y.status <> 'reversing' OR i->>'to' IS NULL OR i->>'to' NOT IN ('settled', 'failed') THEN NULL
+    -- What the engine asked back and does not get is a human's, with the amount owed.
+    v_next := CASE WHEN y.status <> 'reversing' OR i->>'to' IS NULL OR i->>'to' = 'uncertain' THEN NULL
+                   WHEN i->>'to' = 'needs_human' OR (i->>'to' = 'failed' AND r.requested_by LIKE 'system:%') THEN 'needs_human'
                    WHEN i->>'to' = 'failed' THEN 'settled'
                    WHEN y.refunded + r.amount = y.captured THEN 'reversed' END;
     IF v_next IS DISTINCT FROM record_part(c, 'transition')->>'to' THEN
@@ -451,9 +571,11 @@ BEGIN
         lease_owner = NULL, lease_until = NULL,
         due_at = CASE WHEN coalesce(i->>'to', status) IN ('submitted', 'uncertain') THEN next_check(checks) END,
         updated_at = clock_timestamp(), entry_id = v_entry WHERE org_id = p_org AND id = r.id;
-    IF i->>'to' IN ('settled', 'failed') THEN
-        UPDATE payments SET refunding = refunding - r.amount, refunded = refunded + CASE i->>'to' WHEN 'settled' THEN r.amount ELSE 0 END,
-            status = coalesce(v_next, status), updated_at = clock_timestamp(), entry_id = v_entry WHERE org_id = p_org AND id = y.id;
+    IF v_next IS NOT NULL OR i->>'to' IN ('settled', 'failed') THEN
+        UPDATE payments SET refunding = refunding - CASE WHEN i->>'to' IN ('settled', 'failed') THEN r.amount ELSE 0 END,
+            refunded = refunded + CASE i->>'to' WHEN 'settled' THEN r.amount ELSE 0 END, status = coalesce(v_next, status),
+            code = CASE v_next WHEN 'needs_human' THEN i->>'code' ELSE code END, updated_at = clock_timestamp(), entry_id = v_entry
+        WHERE org_id = p_org AND id = y.id;
     END IF;
     RETURN v_done;
 END $$;
@@ -486,4 +608,4 @@ CREATE POLICY scanner ON webhook_messages FOR SELECT TO codespar_scanner USING (
 GRANT SELECT (org_id, id, status, received_at) ON webhook_messages TO codespar_scanner;
 CALL definer('webhooks_new(integer)', '{codespar_rail}', 'codespar_scanner');
 
-GRANT EXECUTE ON FUNCTION rail_proves, payments_lock, hold_release, hold_capture, payments_cancel, send_block, next_check TO codespar_definer;
+GRANT EXECUTE ON FUNCTION rail_proves, payments_lock, hold_resolve, payments_cancel, send_block, must_return, next_check TO codespar_definer;

@@ -16,7 +16,7 @@ def paid(change: str) -> Case:
 
 def another(**changes: object) -> Case:
     """A second payment like the settled one."""
-    new = {"id": uuid4(), "rail_key": os.urandom(32), "provider_id": None}
+    new = {"id": uuid4(), "rail_key": os.urandom(32), "rail_ref": None, "provider_id": None}
     return lambda c: c.copy("payments", f"org_id = '{c.scene.org}' AND id = '{c.scene.paid}'", **new | changes)
 
 
@@ -36,11 +36,16 @@ def _same_presentation(c: Cursor) -> None:
 
 def _same_refund(c: Cursor) -> None:
     change("refunds", "provider_id = 'D1'")(c)
-    copied("refunds", id=uuid4(), rail_key=os.urandom(32))(c)
+    copied("refunds", id=uuid4(), rail_key=os.urandom(32), rail_ref=None)(c)
+
+
+def _refund_told_twice(c: Cursor) -> None:
+    change("refunds", "rail_ref = 'r1'")(c)
+    copied("refunds", id=uuid4(), rail_key=os.urandom(32), provider_id=None)(c)
 
 
 def _incomplete(c: Cursor) -> None:
-    changes = {"id": uuid4(), "rail_key": os.urandom(32), "status": "requires_approval", "due_at": NOW}
+    changes = {"id": uuid4(), "rail_key": os.urandom(32), "rail_ref": None, "status": "requires_approval", "due_at": NOW}
     c.copy("payments", f"org_id = '{c.scene.org}' AND status = 'denied' AND account_id IS NULL", **changes)
 
 
@@ -76,9 +81,11 @@ CASES: dict[str, list[Case]] = {
     "payments_held": [another(hold_id=None), another(hold_id=None, status="authorized", due_at=NOW)],
     "payments_captured": [paid("captured = amount + 1"), paid("captured = -1, refunded = -2, refunding = 0")],
     "payments_refunds": [paid("refunded = captured + 1"), paid("refunding = captured + 1"), paid("refunding = -1")],
+    "payments_stage": [paid("stage = 'lost'")],
     "payments_due": [_submitted_and_forgotten],
-    "payments_rail_key": [lambda c: c.copy("payments", f"id = '{c.scene.paid}'", id=uuid4(), provider_id=None)],
-    "payments_provider": [lambda c: c.copy("payments", f"id = '{c.scene.paid}'", id=uuid4(), rail_key=os.urandom(32))],
+    "payments_rail_key": [lambda c: c.copy("payments", f"id = '{c.scene.paid}'", id=uuid4(), provider_id=None, rail_ref=None)],
+    "payments_rail_ref": [lambda c: c.copy("payments", f"id = '{c.scene.paid}'", id=uuid4(), provider_id=None, rail_key=os.urandom(32))],
+    "payments_provider": [lambda c: c.copy("payments", f"id = '{c.scene.paid}'", id=uuid4(), rail_ref=None, rail_key=os.urandom(32))],
     "payments_transaction": [_same_transaction],
     "payments_presentation": [_same_presentation],
     "payments_counterparty_version": [another(counterparty_version=999, status="authorized", due_at=NOW)],
@@ -98,10 +105,11 @@ CASES: dict[str, list[Case]] = {
     "approvals_payment": [copied("approvals", id=uuid4())],
     "approval_votes_verdict": [copied("approval_votes", verdict="maybe")],
     "approval_votes_pkey": [copied("approval_votes")],
-    "refunds_amount": [copied("refunds", id=uuid4(), rail_key=os.urandom(32), amount=0)],
+    "refunds_amount": [copied("refunds", id=uuid4(), rail_key=os.urandom(32), rail_ref=None, amount=0)],
     "refunds_status": [change("refunds", "status = 'done'")],
     "refunds_provider": [_same_refund],
-    "refunds_rail_key": [copied("refunds", id=uuid4())],
+    "refunds_rail_key": [copied("refunds", id=uuid4(), rail_ref=None)],
+    "refunds_rail_ref": [_refund_told_twice],
     "attempts_once": [attempt(operation="pay")],
     "attempts_operation": [attempt(), attempt(operation="gift")],
     "attempts_send_by": [attempt(operation="pay", send_by=NOW, submit_by=NOW)],
@@ -113,6 +121,10 @@ CASES: dict[str, list[Case]] = {
     ],
     "attempt_results_source": [copied("attempt_results", id=uuid4(), source="rumour")],
     "attempt_results_result": [copied("attempt_results", id=uuid4(), result="fine")],
+    "attempt_results_moved": [
+        copied("attempt_results", id=uuid4(), result="settled", moved=1),
+        copied("attempt_results", id=uuid4(), result="canceled", moved=-1),
+    ],
     "attempt_results_proof": [copied("attempt_results", id=uuid4(), proof="trust me")],
     "webhook_messages_status": [change("webhook_messages", "status = 'believed'")],
     "webhook_messages_size": [copied("webhook_messages", id=uuid4(), message_id="x", body=b"x" * 65_537)],

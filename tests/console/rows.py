@@ -195,7 +195,7 @@ def _payments(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str,
     insert(cursor, "payment_transitions", **base, payment_id=made["pay"], from_state="new", to_state="authorized")
     insert(cursor, "approvals", **base, id=made["apr"], payment_id=made["pay"], expires_at="2026-02-01T12:00:00Z")
     insert(cursor, "approval_votes", **base, approval_id=made["apr"], member_id=owner, verdict="approved")
-    refund = {"amount": 500, "status": "settled", "requested_by": ids.wire("mem", owner)}
+    refund = {"rail": "sandbox", "amount": 500, "status": "settled", "requested_by": ids.wire("mem", owner)}
     insert(cursor, "refunds", **base, id=made["ref"], payment_id=made["pay"], rail_key=_key(made["ref"]), **refund)
     attempt = {"operation": "pay", "rail": "sandbox", "rail_key": _key(made["pay"]), "worker": "dispatcher-1"}
     cursor.execute(

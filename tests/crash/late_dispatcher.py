@@ -20,6 +20,9 @@ _instruction, _before_write = calls.instruction, exchange._Call.before_write
 
 
 def _late(payment: calls.Row, adapter: Adapter) -> Instruction:
+    if "attempt_id" not in payment or payment["attempt_id"] is None:
+        # Only what it is told before the attempt is recorded.
+        return _instruction(payment, adapter)
     calls.instruction = _instruction
     # To this thread: a signal to the process may be taken by another one, while this one goes on for a moment.
     signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
@@ -36,7 +39,7 @@ def main() -> None:
     if "careless" in sys.argv[1:]:
         exchange._Call.before_write = _unbound  # type: ignore[method-assign]
     sys.stdin.readline()
-    dispatch.run()
+    dispatch.run("sandbox")
 
 
 if __name__ == "__main__":

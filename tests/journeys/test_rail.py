@@ -93,7 +93,7 @@ def test_a_forged_notice_moves_nothing(world: World) -> None:
     assert httpx2.post(where, content=body, headers=headers).status_code == 204
     assert httpx2.post(f"{world.info.console_url}/webhooks/sandbox/test/org_{'0' * 32}", content=body, headers=headers).status_code == 404
     until = time.monotonic() + 20
-    while world.rows("SELECT status FROM webhook_messages WHERE message_id LIKE 'm1:%%'") != [{"status": "refused"}]:
+    while world.rows("SELECT status FROM webhook_messages WHERE headers->>'webhook-id' = 'm1'") != [{"status": "refused"}]:
         assert time.monotonic() < until
         time.sleep(0.2)
     assert world.main_balance() == before

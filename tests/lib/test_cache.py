@@ -47,10 +47,10 @@ def test_a_server_that_hangs_up_is_a_server_that_is_away(stack: StackInfo, monke
         monkeypatch.setattr(cache, "settings", SimpleNamespace(CONFIG=SimpleNamespace(redis_url=url)))
         cache.client.cache_clear()
         try:
-            hints.work()
+            hints.work("sandbox")
             hints.outcome(uuid4())
             hints.wait(uuid4(), 0.05)
-            hints.take()
+            hints.take("sandbox")
             with suppress(Unavailable) if after else pytest.raises(Unavailable, match="new payments are refused"):
                 cache.require()
         finally:

@@ -138,20 +138,20 @@ def test_what_cannot_be_booked_now_is_booked_before_anything_else(engine: Simple
         engine.written.append([step.code for step in steps])
 
     monkeypatch.setattr(engine.outcomes, "book", book)
-    monkeypatch.setattr(engine.queue, "claim", lambda owner: {})
+    monkeypatch.setattr(engine.queue, "claim", lambda owner, rail: {})
     monkeypatch.setattr(engine.dispatch, "_clock_agrees", lambda: True)
     rows = [row(number=number) for number in range(5)]
     # Every answer of a batch that is under way comes in, though the first of them could not be booked.
     call = lambda row: said(Result.SETTLED, code=f"settled {row['number']}")
     engine.calls.each(rows, call, engine.dispatch._book_answers)
     with pytest.raises(Unavailable):
-        engine.dispatch.run_once()
+        engine.dispatch.run_once("sandbox")
     away[0] = False
-    assert engine.dispatch.run_once() == 0
+    assert engine.dispatch.run_once("sandbox") == 0
     booked = sorted(code for codes in engine.written for code in codes)
     assert booked == [f"settled {number}" for number in range(5)]
     engine.written.clear()
-    assert (engine.dispatch.run_once(), engine.written) == (0, [])
+    assert (engine.dispatch.run_once("sandbox"), engine.written) == (0, [])
 
 
 @pytest.mark.parametrize("fault", ["payments_submit", "may_send"])
@@ -170,7 +170,8 @@ def test_an_attempt_that_may_be_recorded_is_owed_as_unsent(engine: SimpleNamespa
 
     monkeypatch.setattr(engine.booking, "write", answer("payments_submit", {"seq": 1}))
     monkeypatch.setattr(engine.dispatch.db, "rows", answer("may_send", []))
-    monkeypatch.setattr(engine.dispatch.accounts, "adapter", lambda *arguments: SimpleNamespace())
+    monkeypatch.setattr(engine.dispatch.accounts, "adapter", lambda *arguments: None)
+    monkeypatch.setattr(engine.dispatch, "_prepared", lambda batch: batch)
     monkeypatch.setattr(engine.calls, "each", lambda *arguments: pytest.fail("nothing may leave"))
     monkeypatch.setattr(engine.outcomes, "book", engine.written.append)
     with pytest.raises(Unavailable):
@@ -182,10 +183,10 @@ def test_an_attempt_that_may_be_recorded_is_owed_as_unsent(engine: SimpleNamespa
 
 
 def test_a_clock_that_disagrees_sends_and_concludes_nothing(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.queue, "claim", lambda owner: pytest.fail("nothing may be taken"))
+    monkeypatch.setattr(engine.queue, "claim", lambda owner, rail: pytest.fail("nothing may be taken"))
     for seconds in (2.5, -2.5, 86_400):
         monkeypatch.setattr(engine.dispatch.clock, "now", lambda seconds=seconds: datetime.now(UTC) + timedelta(seconds=seconds))
-        assert engine.dispatch.run_once() == 0
+        assert engine.dispatch.run_once("sandbox") == 0
 
 
 def test_an_adapter_that_raises_leaves_the_payment_uncertain(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

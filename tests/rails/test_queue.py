@@ -15,7 +15,9 @@ FROM payments p, generate_series(1, 20000) n WHERE p.org_id = %s AND p.id = %s
 WHOLE = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'payments'::regclass"
 
 
-@pytest.mark.parametrize("query", ["SELECT id FROM due_work('w', 32, 45)", "SELECT 1 FROM lease_owners()", "SELECT lease_end('w')"])
+@pytest.mark.parametrize(
+    "query", ["SELECT id FROM due_work('w', 32, 45, 'sandbox')", "SELECT 1 FROM lease_owners()", "SELECT lease_end('w')"]
+)
 def test_what_is_due_is_found_without_reading_every_payment(shared_world: World, query: str) -> None:
     payment = shared_world.settled(shared_world.pay(5).json()["id"])
     org, mine = raw_id(shared_world.org), raw_id(payment["id"])

@@ -73,8 +73,9 @@ UNION ALL
 SELECT format('payment %%s is %%s and its hold %%s', p.id, p.status, r.captured)
 FROM payments p LEFT JOIN hold_resolutions r ON r.org_id = p.org_id AND r.hold_id = p.hold_id
 WHERE p.org_id = %(org)s AND p.hold_id IS NOT NULL AND CASE
-    WHEN p.status IN ('settled', 'reversing', 'reversed') THEN r.captured IS DISTINCT FROM p.amount OR p.captured <> p.amount
+    WHEN p.status IN ('settled', 'reversing', 'reversed') THEN r.captured IS DISTINCT FROM p.captured OR p.captured = 0
     WHEN p.status IN ('failed', 'canceled', 'expired') THEN r.released IS DISTINCT FROM p.amount
+    WHEN p.status = 'needs_human' THEN r.captured <> p.captured
     ELSE r.hold_id IS NOT NULL END
 UNION ALL
 SELECT format('payment %%s: refunded %%s refunding %%s, by its refunds %%s and %%s', p.id, p.refunded, p.refunding, f.done, f.open)

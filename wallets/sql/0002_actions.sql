@@ -179,14 +179,14 @@ BEGIN
 END $$;
 CALL definer('credit_resolve(uuid,bytea,bytea)', '{codespar_rail}');
 
-CREATE FUNCTION credits_due(p_limit integer) RETURNS TABLE (org uuid, credit uuid) LANGUAGE sql AS $$
+CREATE FUNCTION credits_due(p_limit integer, p_rail text) RETURNS TABLE (org uuid, credit uuid) LANGUAGE sql AS $$
     UPDATE credits SET checks = checks + 1, due_at = clock_timestamp() + make_interval(secs => least(60, 2 ^ least(checks, 6)))
-    WHERE (org_id, id) IN (SELECT org_id, id FROM credits WHERE status = 'pending' AND due_at <= clock_timestamp()
+    WHERE (org_id, id) IN (SELECT org_id, id FROM credits WHERE rail = p_rail AND status = 'pending' AND due_at <= clock_timestamp()
                            ORDER BY due_at LIMIT p_limit FOR UPDATE SKIP LOCKED)
     RETURNING org_id, id
 $$;
 CREATE POLICY scanner ON credits TO codespar_scanner USING (true);
-GRANT SELECT (org_id, id, status, due_at, checks), UPDATE (checks, due_at) ON credits TO codespar_scanner;
-CALL definer('credits_due(integer)', '{codespar_rail}', 'codespar_scanner');
+GRANT SELECT (org_id, id, rail, status, due_at, checks), UPDATE (checks, due_at) ON credits TO codespar_scanner;
+CALL definer('credits_due(integer,text)', '{codespar_rail}', 'codespar_scanner');
 
 GRANT EXECUTE ON FUNCTION idempotency_claim, idempotency_frozen, system_actor TO codespar_definer;

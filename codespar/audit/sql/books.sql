@@ -19,9 +19,9 @@ WHERE a.org_id = @org AND a.kind IN ('wallet', 'main')
   AND (a.available IS DISTINCT FROM coalesce(s.available, 0) OR a.held IS DISTINCT FROM coalesce(s.held, 0))
 
 -- check: mandate_usage
--- A mandate has spent what its holds took, less what was released: a release gives amount and use back.
+-- A mandate has spent what its holds took, less what was released: a release of all of it gives the use back, too.
 WITH sums AS (
-    SELECT h.mandate_id, sum(h.amount - coalesce(r.released, 0)) AS spent, count(*) FILTER (WHERE coalesce(r.released, 0) = 0) AS uses
+    SELECT h.mandate_id, sum(h.amount - coalesce(r.released, 0)) AS spent, count(*) FILTER (WHERE coalesce(r.released, 0) < h.amount) AS uses
     FROM holds h LEFT JOIN hold_resolutions r ON r.org_id = h.org_id AND r.hold_id = h.id
     WHERE h.org_id = @org GROUP BY h.mandate_id)
 SELECT NULL::bigint, @mnd(m.id),
@@ -53,9 +53,10 @@ WHERE t.org_id = @org AND t.kind <> 'settled_late' AND NOT coalesce(e.c -> 'live
         AND (t.kind = 'deposit' OR e.c #>> '{data,wallet}' =
              CASE t.kind WHEN 'fund' THEN @wal(t.credit_id) ELSE @wal(t.debit_id) END)
     WHEN t.kind = 'capture' THEN
-        t.amount = y.amount AND t.currency = y.currency AND t.debit_id = y.wallet_id AND t.mandate_id = y.mandate_id
+        t.currency = y.currency AND t.debit_id = y.wallet_id AND t.mandate_id = y.mandate_id
         AND EXISTS (SELECT FROM jsonb_array_elements(e.c #> '{data,items}') i WHERE i ->> 'transfer' = @tr(t.id)
-            AND i ->> 'payment' = @pay(t.payment_id) AND i ->> 'to' = 'settled')
+            AND i ->> 'payment' = @pay(t.payment_id) AND i ->> 'to' = 'settled'
+            AND t.amount = CASE i ->> 'result' WHEN 'canceled' THEN (i ->> 'moved')::bigint ELSE y.amount END)
     ELSE e.c #>> '{data,refund,transfer}' = @tr(t.id) AND e.c #>> '{data,refund,payment}' = @pay(t.payment_id)
         AND f.payment_id = t.payment_id AND t.amount = f.amount AND t.currency = y.currency END, false)
 
@@ -124,7 +125,7 @@ LEFT JOIN hold_resolutions r ON r.org_id = h.org_id AND r.hold_id = h.id
 LEFT JOIN ledger_entries x ON x.org_id = y.org_id AND x.id = coalesce(r.entry_id, y.entry_id)
 WHERE y.org_id = @org AND NOT CASE
     WHEN y.status IN ('authorized', 'submitted', 'uncertain') THEN r.hold_id IS NULL
-    WHEN y.status IN ('settled', 'reversing', 'reversed') THEN coalesce(r.captured = h.amount, false)
+    WHEN y.status IN ('settled', 'reversing', 'reversed') THEN coalesce(r.captured = y.captured AND r.captured > 0, false)
     WHEN y.status IN ('failed', 'canceled', 'expired') THEN coalesce(r.released = h.amount, false) ELSE true END
 
 -- check: refund
@@ -157,7 +158,9 @@ WHERE a.org_id = @org AND NOT EXISTS (
     WHERE i ->> 'attempt' = @att(a.id) AND i ->> 'worker' = a.worker AND (i ->> 'send_by')::timestamptz = a.send_by
       AND i ->> 'rail' = a.rail AND y.rail = a.rail AND i ->> 'rail_key' = encode(a.rail_key, 'hex')
       AND CASE a.operation WHEN 'pay' THEN e.kind = 'payments.submitted' AND i ->> 'payment' = @pay(a.payment_id) AND y.rail_key = a.rail_key
-          ELSE e.kind = 'refund.submitted' AND i ->> 'id' = @ref(a.refund_id) AND f.payment_id = a.payment_id AND f.rail_key = a.rail_key END)
+          WHEN 'refund' THEN e.kind = 'refund.submitted' AND i ->> 'id' = @ref(a.refund_id) AND f.payment_id = a.payment_id AND f.rail_key = a.rail_key
+          ELSE e.kind = 'payments.followed' AND i ->> 'operation' = a.operation AND i ->> 'payment' = @pay(a.payment_id)
+               AND y.rail_key = a.rail_key END)
 
 -- check: attempt_result
 SELECT e.seq, @evt(r.id), 'is not what the rail said, by its record.'
@@ -166,7 +169,7 @@ WHERE r.org_id = @org AND NOT EXISTS (
     SELECT FROM jsonb_array_elements(coalesce(e.c #> '{data,items}', jsonb_build_array(e.c #> '{data,refund}'))) i
     WHERE coalesce(i ->> 'event', i ->> 'id') = @evt(r.id) AND i ->> 'attempt' = @att(r.attempt_id)
       AND i ->> 'source' = r.source AND i ->> 'result' = r.result AND i ->> 'code' = r.code
-      AND i ->> 'proof' IS NOT DISTINCT FROM r.proof AND i ->> 'provider_id' IS NOT DISTINCT FROM r.provider_id)
+      AND i ->> 'proof' IS NOT DISTINCT FROM r.proof AND i ->> 'moved' IS NOT DISTINCT FROM r.moved::text AND i ->> 'provider_id' IS NOT DISTINCT FROM r.provider_id)
 
 -- check: decision
 SELECT e.seq, @dec(d.id), 'is not the decision that its record tells of.'
@@ -238,7 +241,7 @@ WHERE NOT coalesce((
 -- holds do not list it, and a release gives back to listed counters only. So the sum is a lower bound, not the value.
 WITH sums AS (
     SELECT n ->> 0 AS selector, n ->> 1 AS currency, n ->> 2 AS kind, (n ->> 3)::date AS start,
-           sum(h.amount - coalesce(r.released, 0)) AS amount, count(*) FILTER (WHERE coalesce(r.released, 0) = 0) AS uses
+           sum(h.amount - coalesce(r.released, 0)) AS amount, count(*) FILTER (WHERE coalesce(r.released, 0) < h.amount) AS uses
     FROM holds h CROSS JOIN LATERAL jsonb_array_elements(h.counters) n
     LEFT JOIN hold_resolutions r ON r.org_id = h.org_id AND r.hold_id = h.id
     WHERE h.org_id = @org GROUP BY 1, 2, 3, 4)
