@@ -142,6 +142,8 @@ class Config(BaseSettings):
     requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 6000
     # Seconds within which an attempt's first byte must leave, counted from its record.
     send_seconds: Annotated[float, Field(gt=0, le=30)] = 5.0
+    # Seconds that a rail is left alone after it failed too often, before one call is let through.
+    breaker_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
     # Seconds that one call to a rail may take from its first to its last byte.
     rail_seconds: Annotated[float, Field(gt=0, le=30)] = 8.0
 

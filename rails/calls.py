@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 
 from codespar.lib import clock, db, ids
-from rails import booking
+from rails import booking, breakers, retries
 from rails.adapters.base import Adapter, Instruction, NotSendable, Outcome, RefundInstruction, Result
 from rails.faults import FAULTS
 
@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 THREADS = 32
 # Answers that come this close together are booked together: a record costs more than the wait.
 GATHER_SECONDS = 0.005
+# What an adapter calls an operation, where that is another word.
+_METHODS = {"pay": "send"}
 Row = dict[str, Any]
 T = TypeVar("T")
 Order = TypeVar("Order", Instruction, RefundInstruction)
@@ -29,8 +31,7 @@ def prepare(payment: Row) -> str | None:
         if adapter is None:
             # It is not sent, and says so, when its turn comes.
             return None
-        deadline = time.monotonic() + settings.CONFIG.rail_seconds
-        payment["terms"] = adapter.prepare(instruction(payment | {"send_by": payment["submit_by"]}, adapter), deadline).terms
+        payment["terms"] = adapter.prepare(instruction(payment | {"send_by": payment["submit_by"]}, adapter), _deadline()).terms
         return None
     except NotSendable as error:
         log.warning("not_sendable", row=str(payment["id"]), code=error.code, reason=error.reason)
@@ -40,8 +41,11 @@ def prepare(payment: Row) -> str | None:
         return "not_sendable"
 
 
-def leave(row: Row, told: Callable[[Row, Adapter], Order], send: Callable[[Adapter], Callable[[Order, float], Outcome]]) -> Outcome:
-    """The one place where money leaves: once, by whoever holds the attempt. Never raises."""
+def leave(row: Row, operation: str, told: Callable[[Row, Adapter], Order]) -> Outcome:
+    """The one place where money leaves: by whoever holds the attempt, once. Never raises.
+
+    `operation` is pay, capture, cancel or refund. A request that was not heard is made again, where the rail allows it.
+    """
     adapter = row["adapter"]
     try:
         if adapter is None:
@@ -51,11 +55,23 @@ def leave(row: Row, told: Callable[[Row, Adapter], Order], send: Callable[[Adapt
         log.error("not_sendable", row=str(row["id"]), error=type(error).__name__)
         return unsent("not_sendable")
     try:
-        return send(adapter)(order, time.monotonic() + settings.CONFIG.rail_seconds)
+        ask: Callable[[Any, float], Outcome] = getattr(adapter, _METHODS.get(operation, operation))
+        return retries.until_answered(
+            order, lambda: _reported(row, operation, ask(order, _deadline())), lambda: breakers.allowance(row["rail"], operation) > 0
+        )
     except Exception as error:
         # An adapter does not raise. When one does, what has left is not known.
         log.error("adapter_raised", row=str(row["id"]), error=type(error).__name__, exc_info=error)
         return _said("adapter_raised", sent=True)
+
+
+def _reported(row: Row, operation: str, outcome: Outcome) -> Outcome:
+    breakers.report(row, operation, outcome)
+    return outcome
+
+
+def _deadline() -> float:
+    return time.monotonic() + settings.CONFIG.rail_seconds
 
 
 def learn(row: Row, told: Callable[[Row, Adapter], Order], ask: Callable[[Adapter], Callable[[Order, float], Outcome]]) -> Outcome | None:
@@ -66,7 +82,7 @@ def learn(row: Row, told: Callable[[Row, Adapter], Order], ask: Callable[[Adapte
             return None
         expected = told(row, adapter)
         row["asked_at"] = clock.now()
-        return ask(adapter)(expected, time.monotonic() + settings.CONFIG.rail_seconds)
+        return ask(adapter)(expected, _deadline())
     except FAULTS as error:
         log.error("not_askable", row=str(row["id"]), error=type(error).__name__)
         return None

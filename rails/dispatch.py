@@ -18,13 +18,15 @@ from django.conf import settings
 from codespar.lib import clock, db, ids
 from codespar.lib.errors import Unavailable
 from mandates.decision import MOST_SKEW
-from rails import accounts, booking, calls, debts, evidence, following, hints, outcomes, queue, refunds, rollback, workers
+from rails import accounts, booking, breakers, calls, debts, evidence, following, hints, outcomes, queue, refunds, rollback, workers
 from rails.adapters.base import Outcome
 from rails.booking import Head
 from rails.faults import guarded
 
 log = structlog.get_logger(__name__)
 ORGANISATIONS = 8
+# How soon a payment that waits for its rail looks again.
+WAIT_SECONDS = 1.0
 Row = dict[str, Any]
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,6 +39,7 @@ def run_once(rail: str) -> int:
     Raises `Unavailable` when the database is.
     """
     debts.pay()
+    breakers.record()
     if not _clock_agrees():
         return 0
     due = queue.claim(workers.identity(), rail)
@@ -106,8 +109,11 @@ def _send(org: UUID, rows: list[UUID]) -> None:
 
 
 def _submit(org: UUID, batch: list[Row], head: Head) -> None:
+    batch = _let_through(org, batch)
     accounts.open_for(batch)
     batch = _prepared(batch)
+    if not batch:
+        return
     sent_by = clock.now() + timedelta(seconds=settings.CONFIG.send_seconds)
     for payment in batch:
         payment["attempt_id"], payment["send_by"] = ids.new(), min(sent_by, payment["submit_by"])
@@ -119,6 +125,20 @@ def _submit(org: UUID, batch: list[Row], head: Head) -> None:
         debts.owe(partial(outcomes.book, [outcomes.of_answer(payment, calls.unsent("interrupted")) for payment in batch]))
         raise
     calls.each(batch, lambda payment: _pay(payment, payment["attempt_id"] in clear), _book_answers)
+
+
+def _let_through(org: UUID, batch: list[Row]) -> list[Row]:
+    """Those that the rail's breaker lets through; the others wait for it as long as they may leave at all."""
+    most = breakers.allowance(batch[0]["rail"], "pay")
+    if most >= len(batch):
+        return batch
+    now = clock.now()
+    waiting = [payment["id"] for payment in batch[most:] if now < payment["submit_by"]]
+    for payment in batch[most:]:
+        if now >= payment["submit_by"]:
+            _end_unsent(payment, "expired", "rail_unavailable")
+    db.call("work_wait", org, waiting, workers.identity(), timedelta(seconds=WAIT_SECONDS))
+    return batch[:most]
 
 
 def _prepared(batch: list[Row]) -> list[Row]:
@@ -200,7 +220,7 @@ def _ask(org: UUID, rows: list[UUID]) -> None:
 
 
 def _pay(payment: Row, clear: bool) -> Outcome:
-    return calls.leave(payment, calls.instruction, lambda adapter: adapter.send) if clear else calls.unsent("stopped_before_send")
+    return calls.leave(payment, "pay", calls.instruction) if clear else calls.unsent("stopped_before_send")
 
 
 def _query(payment: Row) -> Outcome | None:

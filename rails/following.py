@@ -84,7 +84,7 @@ def _item(payment: Row) -> Row:
 def _tell(payment: Row, clear: bool) -> Outcome:
     if not clear:
         return calls.unsent("stopped_before_send")
-    return calls.leave(payment, calls.instruction, lambda adapter: getattr(adapter, payment["operation"]))
+    return calls.leave(payment, payment["operation"], calls.instruction)
 
 
 def _book(answers: list[tuple[Row, Outcome]]) -> None:

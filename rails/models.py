@@ -168,3 +168,22 @@ class WebhookMessage(TenantModel):
     class Meta(TenantModel.Meta):
         db_table = "webhook_messages"
         ordering = ("-received_at",)
+
+
+class BreakerChange(TenantModel):
+    """A breaker that opened, closed, or let one call through to see."""
+
+    id = models.UUIDField(primary_key=True)
+    livemode = models.BooleanField()
+    rail = models.TextField()
+    operation = models.TextField()
+    reason = models.TextField()
+    from_state = models.TextField()
+    to_state = models.TextField()
+    code = models.TextField()
+    at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "breaker_changes"
+        ordering = ("-at",)

@@ -7,10 +7,12 @@ from uuid import UUID
 from codespar.lib import clock, db, ids
 from codespar.lib.errors import NotFound
 from codespar.lib.models import together
+from codespar.vault.models import RailAccount
 from ledger.models import Entry, Opening
 from ledger.serializers import receipt
 from mandates.models import Decision
-from rails import serializers
+from rails import breakers, serializers
+from rails.adapters import ADAPTERS
 from rails.models import Approval, ApprovalVote, Payment, Refund
 
 
@@ -32,6 +34,16 @@ def payment(org: UUID, payment: UUID) -> dict[str, Any]:
     if payment not in found:
         raise NotFound("There is no such payment.")
     return found[payment]
+
+
+def rails(org: UUID, livemode: bool) -> list[dict[str, Any]]:
+    """Every rail as it is now, by name."""
+    with db.tenant(org):
+        accounts = dict(RailAccount.objects.for_org(org).filter(livemode=livemode).values_list("rail", "provider_account"))
+    return [
+        serializers.rail(name, adapter.capabilities, accounts.get(name), breakers.states(name), livemode)
+        for name, adapter in sorted(ADAPTERS.items())
+    ]
 
 
 def approval_of(org: UUID, payment: UUID) -> str | None:

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from codespar.lib import clock, db, ids
 from codespar.lib.errors import Unavailable
-from rails import accounts, booking, calls, debts, outcomes, queue
+from rails import accounts, booking, breakers, calls, debts, outcomes, queue, workers
 from rails.faults import guarded
 
 Row = dict[str, Any]
@@ -25,6 +25,9 @@ def drive(org: UUID, rows: list[UUID]) -> None:
 
 
 def _send(refund: Row) -> None:
+    if not breakers.allowance(refund["rail"], "refund"):
+        db.call("work_later", refund["org_id"], "refund", refund["id"], workers.identity())
+        return
     accounts.open_for([refund])
     refund["attempt_id"], refund["send_by"] = ids.new(), clock.now() + timedelta(seconds=settings.CONFIG.send_seconds)
     try:
@@ -35,7 +38,7 @@ def _send(refund: Row) -> None:
     if clear is None:
         return
     db.release()
-    answer = calls.leave(refund, calls.refund_instruction, lambda adapter: adapter.refund) if clear else calls.unsent("stopped_before_send")
+    answer = calls.leave(refund, "refund", calls.refund_instruction) if clear else calls.unsent("stopped_before_send")
     debts.book(partial(outcomes.book_refund, refund, outcomes.of_answer(refund, answer)))
 
 

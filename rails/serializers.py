@@ -1,6 +1,7 @@
 """Payments and refunds as the API reads and shows them. Amounts are minor units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -13,6 +14,7 @@ from codespar.rest.openapi import Problem
 from ledger.serializers import ReceiptOut
 from mandates.decision import Ask, Decision
 from rails.actions.payments import Texts
+from rails.adapters.base import Capabilities
 from rails.models import Payment, Refund
 from wallets.serializers import MoneyOut
 
@@ -152,12 +154,66 @@ class PaymentOut(serializers.Serializer[Any]):
     updated_at = serializers.CharField()
 
 
+class RollbackOut(serializers.Serializer[Any]):
+    state = serializers.CharField()
+    action = serializers.CharField()
+    how = serializers.CharField()
+    within_seconds = serializers.IntegerField(allow_null=True)
+    certain = serializers.BooleanField()
+
+
+class BreakerOut(serializers.Serializer[Any]):
+    """`state` is closed, open or half-open; `since` is when it opened."""
+
+    operation = serializers.CharField()
+    state = serializers.CharField()
+    since = serializers.CharField(allow_null=True)
+
+
+class RailOut(serializers.Serializer[Any]):
+    """A rail as it is now. `account` is the organisation's own there, in the token's mode, or null."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    account = serializers.CharField(allow_null=True)
+    account_types = serializers.ListField(child=serializers.CharField())
+    currencies = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    captures = serializers.BooleanField()
+    can_void = serializers.BooleanField()
+    can_refund = serializers.BooleanField()
+    partial_refund = serializers.BooleanField()
+    query_by_key = serializers.BooleanField()
+    key_lifetime_seconds = serializers.IntegerField(allow_null=True)
+    acceptance_window_seconds = serializers.IntegerField()
+    settlement_seconds = serializers.IntegerField()
+    rollback = RollbackOut(many=True)
+    breakers = BreakerOut(many=True)
+
+
 class DeniedOut(Problem):
     """A denial is a stored payment and a problem document at once. A refusal at the door has no payment."""
 
     payment = PaymentOut(required=False)
     revocation_receipt = serializers.CharField(required=False)
     stop_receipt = serializers.CharField(required=False)
+
+
+def rail(name: str, found: Capabilities, account: str | None, states: Sequence[Mapping[str, Any]], livemode: bool) -> dict[str, Any]:
+    """A rail's declaration, with what is true of it now."""
+    told = ("captures", "can_void", "can_refund", "partial_refund", "query_by_key", "key_lifetime_seconds", "acceptance_window_seconds")
+    return {
+        "id": name,
+        "object": "rail",
+        "livemode": livemode,
+        "account": account,
+        "account_types": list(found.account_types),
+        "currencies": None if found.currencies is None else list(found.currencies),
+        **{what: getattr(found, what) for what in told},
+        "settlement_seconds": found.settlement_seconds,
+        "rollback": [asdict(step) for step in found.rollback],
+        "breakers": [{**state, "since": state["since"] and clock.stamp(state["since"])} for state in states],
+    }
 
 
 def ask(body: Mapping[str, Any]) -> Ask:

@@ -4,14 +4,15 @@ from django.urls import path
 
 from rails import views
 
-agents = [
-    path("v1/payments", views.Payments.as_view()),
+_everybody = [
+    path("v1/rails", views.Rails.as_view()),
     path("v1/payments/<str:payment>", views.PaymentDetail.as_view()),
     path("v1/payments/<str:payment>/cancel", views.PaymentCancel.as_view()),
 ]
+agents = [path("v1/payments", views.Payments.as_view()), *_everybody]
 people = [
     path("v1/payments", views.ReadPayments.as_view()),
-    *agents[1:],
+    *_everybody,
     path("v1/payments/<str:payment>/refund", views.PaymentRefund.as_view()),
     path("v1/payments/<str:payment>/approve", views.PaymentApprove.as_view()),
     path("v1/payments/<str:payment>/deny", views.PaymentDeny.as_view()),

@@ -60,6 +60,17 @@ class Payments(ReadPayments):
         return answering.answer(request._request, caller, paid, key, at_once=at_once).response()
 
 
+class Rails(Endpoint):
+    """What each rail can do, and how it is now."""
+
+    scopes = {"GET": "rails:read"}
+
+    @extend_schema(operation_id="rails_list", responses={200: listed(serializers.RailOut)})
+    def get(self, request: Request) -> Response:
+        caller = principal(request)
+        return Response({"data": queries.rails(caller.org, caller.livemode), "has_more": False, "next_page_url": None})
+
+
 class PaymentDetail(Endpoint):
     scopes = {"GET": "payments:read"}
 

@@ -77,6 +77,7 @@ BEGIN
     y.hold_id := h.id;
     y.decision_id := d.id;
     y.rail_key := k.key_hash;
+    y.rail_ref := encode(k.key_hash, 'hex');
     y.status := 'authorized';
     y.provider_id := NULL;
     y.captured := 0;

@@ -130,6 +130,10 @@ _CHECKS = {
         "attempts_send_by": "An attempt that has not left within a minute never leaves.",
         "attempts_submit_by": "A payment leaves before what allowed it closes, or not at all.",
     },
+    "breaker_changes": {
+        "breaker_changes_reason": "A breaker opens because its rail fails, or answers what was not agreed.",
+        "breaker_changes_states": "A breaker changes from one known state to another.",
+    },
     "attempt_results": {
         "attempt_results_source": "A result comes from an answer, a query or the sweeper.",
         "attempt_results_result": "A result is a known one; a timeout is unknown.",

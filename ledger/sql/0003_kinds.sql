@@ -13,6 +13,7 @@ INSERT INTO ledger_kinds (kind) VALUES
     ('token.rotated'),
     ('token.revoked'),
     ('rail_account.added'),
+    ('rail.breaker_changed'),
     ('access.refused'),
     ('wallet.created'),
     ('wallet.funded'),

@@ -313,6 +313,15 @@ BEGIN
 END $$;
 CALL definer('work_later(uuid,text,uuid,text)', '{codespar_rail}');
 
+-- The rail is left alone for now: payments that have not left look again a little later, while they may leave at all.
+CREATE FUNCTION work_wait(p_org uuid, p_ids uuid[], p_owner text, p_for interval) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM enter(p_org);
+    UPDATE payments SET due_at = least(clock_timestamp() + p_for, submit_by), lease_owner = NULL, lease_until = NULL
+    WHERE org_id = p_org AND id = ANY (p_ids) AND lease_owner = p_owner AND status = 'authorized';
+END $$;
+CALL definer('work_wait(uuid,uuid[],text,interval)', '{codespar_rail}');
+
 -- A notice from the rail: ask now instead of later.
 CREATE FUNCTION work_now(p_org uuid, p_rail text, p_livemode boolean, p_ref text, p_provider_id text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE

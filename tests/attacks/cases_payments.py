@@ -54,6 +54,19 @@ def attempt(**changes: object) -> Case:
     return lambda c: c.copy("attempts", f"org_id = '{c.scene.org}' AND operation = 'pay'", **new | changes)
 
 
+def breaker(**changes: object) -> Case:
+    row = {
+        "id": uuid4(),
+        "livemode": False,
+        "rail": "sandbox",
+        "operation": "pay",
+        "reason": "failing",
+        "code": "timeout",
+        "entry_id": uuid4(),
+    }
+    return lambda c: c.insert("breaker_changes", **row | {"from_state": "closed", "to_state": "open"} | changes)
+
+
 FIXED = {
     "amount": "amount + 1",
     "currency": "'USD'",
@@ -126,6 +139,8 @@ CASES: dict[str, list[Case]] = {
         copied("attempt_results", id=uuid4(), result="canceled", moved=-1),
     ],
     "attempt_results_proof": [copied("attempt_results", id=uuid4(), proof="trust me")],
+    "breaker_changes_reason": [breaker(reason="mood")],
+    "breaker_changes_states": [breaker(to_state="closed"), breaker(from_state="ajar"), breaker(to_state="ajar")],
     "webhook_messages_status": [change("webhook_messages", "status = 'believed'")],
     "webhook_messages_size": [copied("webhook_messages", id=uuid4(), message_id="x", body=b"x" * 65_537)],
     "webhook_messages_once": [copied("webhook_messages", id=uuid4())],

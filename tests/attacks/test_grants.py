@@ -72,6 +72,7 @@ FUNCTIONS: dict[str, set[str]] = {
     },
     "rail": EVERYBODY
     | {
+        "breaker_change(uuid,bytea,bytea)",
         "chain_sizes()",
         "checkpoint_add(uuid,bigint,bytea,text[],text,integer)",
         "credit_notice(uuid,uuid,text,text,text)",
@@ -101,6 +102,7 @@ FUNCTIONS: dict[str, set[str]] = {
         "work_later(uuid,text,uuid,text)",
         "work_now(uuid,text,boolean,text,text)",
         "work_stopped(uuid)",
+        "work_wait(uuid,uuid[],text,interval)",
     },
     "auditor": EVERYBODY | {"org_ids()"},
 }

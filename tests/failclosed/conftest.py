@@ -68,8 +68,9 @@ def doubtful(worker_id: str) -> Iterator[Doubtful]:
     )
     env = made.info.env("agent")
     with ExitStack() as open_:
-        urls = {"database": "DATABASE", "queue": "REDIS", "books": "DATABASE", "rail": "SANDBOX"}
-        made.proxies = {name: open_.enter_context(proxy_of(env[f"CODESPAR_{url}_URL"])) for name, url in urls.items()}
+        urls = {name: env[f"CODESPAR_{url}_URL"] for name, url in (("database", "DATABASE"), ("queue", "REDIS"), ("books", "DATABASE"))}
+        urls["rail"] = made.info.sandbox_url
+        made.proxies = {name: open_.enter_context(proxy_of(url)) for name, url in urls.items()}
         with made:
             yield Doubtful(made.info, made, **made.proxies)
 

@@ -196,7 +196,7 @@ def test_an_adapter_that_raises_leaves_the_payment_uncertain(engine: SimpleNames
     monkeypatch.setattr(engine.dispatch.accounts, "adapter", lambda *arguments: SimpleNamespace(send=send))
     payment = row(rail="sandbox")
     engine.dispatch.accounts.open_for([payment])
-    answer = engine.calls.leave(payment, lambda row, adapter: None, lambda adapter: adapter.send)
+    answer = engine.calls.leave(payment, "pay", lambda row, adapter: SimpleNamespace(send_by=NOW))
     assert (answer.result, answer.sent) == (Result.UNKNOWN, True)
     assert engine.outcomes.of_answer(payment, answer).after == "uncertain"
 
@@ -208,7 +208,18 @@ def test_a_credential_that_does_not_open_sends_nothing_and_says_so(engine: Simpl
     monkeypatch.setattr(engine.dispatch.accounts, "adapter", adapter)
     payment = row(rail="sandbox")
     engine.dispatch.accounts.open_for([payment])
-    answer = engine.calls.leave(payment, lambda row, adapter: None, lambda adapter: adapter.send)
+    answer = engine.calls.leave(payment, "pay", lambda row, adapter: SimpleNamespace(send_by=NOW))
     step = engine.outcomes.of_answer(row(), answer)
     assert (step.after, step.proof, step.code) == ("failed", "unsent", "not_sendable")
     assert engine.calls.learn(payment, lambda row, adapter: None, lambda adapter: adapter.query) is None
+
+
+def test_what_waits_for_its_rail_expires_when_its_minute_is_over(engine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rail takes one call, as a probe: one payment goes, one waits, and one has waited long enough."""
+    now, minute = datetime.now(UTC), timedelta(minutes=1)
+    goes, waits, over = (row(rail="sandbox", status="authorized", submit_by=now + later) for later in (minute, minute, -minute))
+    monkeypatch.setattr(engine.dispatch.breakers, "allowance", lambda rail, operation: 1)
+    monkeypatch.setattr(engine.dispatch.db, "call", lambda name, *arguments: engine.written.append((name, arguments[1])))
+    monkeypatch.setattr(engine.dispatch, "_end_unsent", lambda payment, state, code: engine.written.append((payment["id"], state, code)))
+    assert engine.dispatch._let_through(goes["org_id"], [goes, waits, over]) == [goes]
+    assert engine.written == [(over["id"], "expired", "rail_unavailable"), ("work_wait", [waits["id"]])]
