@@ -13,6 +13,7 @@ django.setup()
 
 from codespar import logs  # noqa: E402
 from rails import driver  # noqa: E402, F401  # starts in the dispatcher's processes
+from rails.adapters import ADAPTERS  # noqa: E402
 from rails.sweeper import Sweeper  # noqa: E402
 
 app = Celery("codespar")
@@ -23,6 +24,10 @@ app.conf.CELERY_DB_REUSE_MAX = 10**9
 app.steps["worker"].add(Sweeper)
 app.conf.beat_schedule = {
     "seal": {"task": "codespar.audit.tasks.seal", "schedule": 5.0, "options": {"expires": 10}},
+    **{
+        f"reconcile-{rail}": {"task": "rails.tasks.reconcile", "schedule": 5.0, "args": (rail,), "options": {"expires": 5, "queue": "rail"}}
+        for rail in ADAPTERS
+    },
     "notices": {"task": "rails.tasks.notices", "schedule": 2.0, "options": {"expires": 5, "queue": "rail"}},
 }
 

@@ -144,6 +144,8 @@ class Config(BaseSettings):
     send_seconds: Annotated[float, Field(gt=0, le=30)] = 5.0
     # Seconds that a rail is left alone after it failed too often, before one call is let through.
     breaker_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
+    # Seconds from one look at the provider's records to the next.
+    reconcile_seconds: Annotated[int, Field(ge=1, le=60)] = 60
     # Seconds that one call to a rail may take from its first to its last byte.
     rail_seconds: Annotated[float, Field(gt=0, le=30)] = 8.0
 

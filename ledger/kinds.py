@@ -51,6 +51,8 @@ KINDS: dict[str, Kind] = {
     "token.rotated": _kind("token old overlap_until"),
     "token.revoked": _kind("id"),
     "rail_account.added": _kind("id rail provider_account"),
+    "reconciliation.flagged": _kind("run rail items"),
+    "discrepancy.resolved": _kind("id verdict reason_commit"),
     "rail.breaker_changed": _kind("id rail operation reason from to code"),
     "access.refused": _kind("operation target"),
     "wallet.created": _kind("id agent currency"),

@@ -6,7 +6,6 @@ from typing import Any
 from rest_framework import serializers
 
 from codespar.lib import clock, ids
-from codespar.lib.errors import Invalid
 from codespar.lib.windows import render as render_windows
 from codespar.rest import fields
 from mandates import documents, scopes
@@ -24,20 +23,11 @@ from mandates.models import (
 )
 
 
-def _choice(*allowed: str, required: bool = True) -> fields.Read:
-    def read(value: object) -> str:
-        if value not in allowed:
-            raise Invalid(f"This is one of {', '.join(allowed)}.")
-        return str(value)
-
-    return fields.Read(read, schema={"type": "string", "enum": list(allowed)}, required=required)
-
-
 class AccountIn(fields.Strict):
     """Where a counterparty is paid: a Pix key, and the rails that can pay it."""
 
     id = fields.Id("acc", required=False)
-    type = _choice("pix_key")
+    type = fields.one_of("pix_key")
     value = fields.Text(longest=140)
     rails = fields.Several(fields.Slug(), required=False)
 
@@ -66,7 +56,7 @@ class MandateIn(fields.Strict):
     """What is left out does not constrain; amount, currency and expiry are always there."""
 
     agent = fields.Id("agt")
-    profile = _choice("pure", "extended", required=False)
+    profile = fields.one_of("pure", "extended", required=False)
     currency = fields.Currency()
     max_amount = fields.Minor()
     budget = fields.Minor(required=False)
@@ -91,18 +81,18 @@ class ReasonIn(fields.Strict):
 class StopIn(ReasonIn):
     """`id` names one of the scope: a wire id, or a rail. Your own organisation, and the platform, need none."""
 
-    scope = _choice(*scopes.STOPPABLE)
+    scope = fields.one_of(*scopes.STOPPABLE)
     id = fields.Text(longest=64, required=False)
 
 
 class RevocationIn(ReasonIn):
-    scope = _choice(*scopes.REVOCABLE)
+    scope = fields.one_of(*scopes.REVOCABLE)
     id = fields.Text(longest=64, required=False)
 
 
 class PolicyIn(fields.Strict):
     name = fields.Text(longest=100)
-    scope = _choice("org", "project", "agent")
+    scope = fields.one_of("org", "project", "agent")
     scope_id = fields.Text(longest=40, required=False)
     document = fields.Read(lambda value: documents.normalise(value, ""), schema=documents.SCHEMA)
 
@@ -113,7 +103,7 @@ class PolicyVersionIn(fields.Strict):
 
 class ActivateIn(fields.Strict):
     version = fields.Whole(least=1, most=1_000_000)
-    state = _choice("active", "shadow", "retired", required=False)
+    state = fields.one_of("active", "shadow", "retired", required=False)
 
 
 class AccountOut(serializers.Serializer[Any]):

@@ -31,6 +31,7 @@ class Payment(TenantModel):
     decision_id = models.UUIDField()
     rail_key = models.BinaryField()
     rail_ref = models.TextField(null=True)
+    rail_payee = models.TextField(null=True)
     provider_id = models.TextField(null=True)
     stage = models.TextField(null=True)
     submit_by = models.DateTimeField()
@@ -186,4 +187,90 @@ class BreakerChange(TenantModel):
 
     class Meta(TenantModel.Meta):
         db_table = "breaker_changes"
+        ordering = ("-at",)
+
+
+class Reconciliation(TenantModel):
+    """One look at the provider's own records. Balances are minor units, None where the rail tells none."""
+
+    id = models.UUIDField(primary_key=True)
+    rail_account_id = models.UUIDField()
+    rail = models.TextField()
+    livemode = models.BooleanField()
+    status = models.TextField()
+    code = models.TextField(null=True)
+    whole = models.BooleanField()
+    lines = models.IntegerField()
+    matched = models.IntegerField()
+    pending = models.IntegerField()
+    opened = models.IntegerField()
+    cases = models.IntegerField()
+    closing = models.BigIntegerField(null=True)
+    expected = models.BigIntegerField(null=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta(TenantModel.Meta):
+        db_table = "reconciliations"
+        ordering = ("-started_at",)
+
+
+class StatementLine(TenantModel):
+    """One line of a provider's statement, as it was told."""
+
+    line_id = models.TextField(primary_key=True)
+    rail_account_id = models.UUIDField()
+    version = models.IntegerField()
+    kind = models.TextField()
+    provider_id = models.TextField()
+    ref = models.TextField(null=True)
+    amount = models.BigIntegerField()
+    currency = models.TextField()
+    party = models.TextField()
+    at = models.DateTimeField()
+    current = models.BooleanField()
+    matched = models.BooleanField()
+    flagged = models.BooleanField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "statement_lines"
+        ordering = ("-at",)
+
+
+class Discrepancy(TenantModel):
+    """What the provider's records and ours do not agree on."""
+
+    id = models.UUIDField(primary_key=True)
+    rail_account_id = models.UUIDField()
+    rail = models.TextField()
+    livemode = models.BooleanField()
+    kind = models.TextField()
+    subject = models.TextField()
+    line_id = models.TextField(null=True)
+    payment_id = models.UUIDField(null=True)
+    refund_id = models.UUIDField(null=True)
+    ours = models.JSONField()
+    theirs = models.JSONField()
+    payees_commit = models.TextField(null=True)
+    run_id = models.UUIDField()
+    opened_at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "discrepancies"
+        ordering = ("-id",)
+
+
+class DiscrepancyResolution(TenantModel):
+    """Who closed a discrepancy, and whose side was right."""
+
+    discrepancy_id = models.UUIDField(primary_key=True)
+    member_id = models.UUIDField()
+    verdict = models.TextField()
+    reason_commit = models.TextField()
+    at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "discrepancy_resolutions"
         ordering = ("-at",)

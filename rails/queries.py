@@ -13,7 +13,7 @@ from ledger.serializers import receipt
 from mandates.models import Decision
 from rails import breakers, serializers
 from rails.adapters import ADAPTERS
-from rails.models import Approval, ApprovalVote, Payment, Refund
+from rails.models import Approval, ApprovalVote, Discrepancy, DiscrepancyResolution, Payment, Refund
 
 
 def status(org: UUID, payment: UUID) -> str:
@@ -44,6 +44,18 @@ def rails(org: UUID, livemode: bool) -> list[dict[str, Any]]:
         serializers.rail(name, adapter.capabilities, accounts.get(name), breakers.states(name), livemode)
         for name, adapter in sorted(ADAPTERS.items())
     ]
+
+
+def discrepancies(org: UUID, rows: list[Discrepancy]) -> list[dict[str, Any]]:
+    """Discrepancies as the API shows them, in their order."""
+    names = [str(row.id) for row in rows]
+    resolutions = {
+        row.discrepancy_id: row for row in together(org, (DiscrepancyResolution, "discrepancy_id = ANY(%s::uuid[])", [names]))[0]
+    }
+    commits = [row.payees_commit for row in rows if row.payees_commit] + [row.reason_commit for row in resolutions.values()]
+    [openings] = together(org, (Opening, "commit IN (SELECT decode(x, 'hex') FROM unnest(%s::text[]) x)", [commits]))
+    texts = {bytes(opening.commit).hex(): bytes(opening.value).decode() for opening in openings}
+    return [serializers.discrepancy(row, resolutions.get(row.id), texts) for row in rows]
 
 
 def approval_of(org: UUID, payment: UUID) -> str | None:

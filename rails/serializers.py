@@ -1,5 +1,6 @@
 """Payments and refunds as the API reads and shows them. Amounts are minor units."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,9 +14,10 @@ from codespar.rest import fields
 from codespar.rest.openapi import Problem
 from ledger.serializers import ReceiptOut
 from mandates.decision import Ask, Decision
+from rails.actions.discrepancies import VERDICTS
 from rails.actions.payments import Texts
 from rails.adapters.base import Capabilities
-from rails.models import Payment, Refund
+from rails.models import Discrepancy, DiscrepancyResolution, Payment, Reconciliation, Refund
 from wallets.serializers import MoneyOut
 
 CLAIMS = ("name", "country", "category", "account")
@@ -191,6 +193,59 @@ class RailOut(serializers.Serializer[Any]):
     breakers = BreakerOut(many=True)
 
 
+class ReconciliationOut(serializers.Serializer[Any]):
+    """`closing` is the provider's balance and `expected` ours, in minor units; null where the rail tells none. `open` counts cases."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    rail = serializers.CharField()
+    status = serializers.CharField()
+    code = serializers.CharField(allow_null=True)
+    lines = serializers.IntegerField()
+    matched = serializers.IntegerField()
+    pending = serializers.IntegerField()
+    opened = serializers.IntegerField()
+    open = serializers.IntegerField()
+    closing = serializers.IntegerField(allow_null=True)
+    expected = serializers.IntegerField(allow_null=True)
+    started_at = serializers.CharField()
+    finished_at = serializers.CharField(allow_null=True)
+
+
+class ResolutionOut(serializers.Serializer[Any]):
+    verdict = serializers.CharField()
+    reason = serializers.CharField(allow_null=True)
+    by = serializers.CharField()
+    at = serializers.CharField()
+
+
+class DiscrepancyOut(serializers.Serializer[Any]):
+    """`kind` is missing, extra, amount, currency, payee, status, duplicate, late, incomplete or balance."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    status = serializers.CharField()
+    rail = serializers.CharField()
+    kind = serializers.CharField()
+    about = serializers.CharField()
+    payment = serializers.CharField(allow_null=True)
+    refund = serializers.CharField(allow_null=True)
+    ours = serializers.DictField()
+    theirs = serializers.DictField()
+    run = serializers.CharField()
+    opened_at = serializers.CharField()
+    resolution = ResolutionOut(allow_null=True)
+
+
+class ResolveIn(fields.Strict):
+    """`verdict` says whose records were right: ours, theirs, or both (they speak of two things)."""
+
+    verdict = fields.one_of(*VERDICTS)
+    reason = fields.Text(longest=2000, lines=True)
+
+
 class DeniedOut(Problem):
     """A denial is a stored payment and a problem document at once. A refusal at the door has no payment."""
 
@@ -213,6 +268,44 @@ def rail(name: str, found: Capabilities, account: str | None, states: Sequence[M
         "settlement_seconds": found.settlement_seconds,
         "rollback": [asdict(step) for step in found.rollback],
         "breakers": [{**state, "since": state["since"] and clock.stamp(state["since"])} for state in states],
+    }
+
+
+def reconciliation(row: Reconciliation) -> dict[str, Any]:
+    told = ("livemode", "rail", "status", "code", "lines", "matched", "pending", "opened", "closing", "expected")
+    return {
+        "id": ids.wire("rcn", row.id),
+        "object": "reconciliation",
+        **{name: getattr(row, name) for name in told},
+        "open": row.cases,
+        "started_at": clock.stamp(row.started_at),
+        "finished_at": row.finished_at and clock.stamp(row.finished_at),
+    }
+
+
+def discrepancy(row: Discrepancy, resolution: DiscrepancyResolution | None, texts: Mapping[str, str]) -> dict[str, Any]:
+    """`texts` are the openings of the row's commitments, by commitment."""
+    payees = json.loads(texts.get(row.payees_commit or "", "{}"))
+    return {
+        "id": ids.wire("dsc", row.id),
+        "object": "discrepancy",
+        "livemode": row.livemode,
+        "status": "resolved" if resolution else "open",
+        "rail": row.rail,
+        "kind": row.kind,
+        "about": row.subject,
+        "payment": row.payment_id and ids.wire("pay", row.payment_id),
+        "refund": row.refund_id and ids.wire("ref", row.refund_id),
+        **{side: getattr(row, side) | ({"payee": payees[side]} if side in payees else {}) for side in ("ours", "theirs")},
+        "run": ids.wire("rcn", row.run_id),
+        "opened_at": clock.stamp(row.opened_at),
+        "resolution": resolution
+        and {
+            "verdict": resolution.verdict,
+            "reason": texts.get(resolution.reason_commit),
+            "by": ids.wire("mem", resolution.member_id),
+            "at": clock.stamp(resolution.at),
+        },
     }
 
 

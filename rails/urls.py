@@ -16,5 +16,9 @@ people = [
     path("v1/payments/<str:payment>/refund", views.PaymentRefund.as_view()),
     path("v1/payments/<str:payment>/approve", views.PaymentApprove.as_view()),
     path("v1/payments/<str:payment>/deny", views.PaymentDeny.as_view()),
+    path("v1/reconciliations", views.Reconciliations.as_view()),
+    path("v1/discrepancies", views.Discrepancies.as_view()),
+    path("v1/discrepancies/<str:discrepancy>", views.DiscrepancyDetail.as_view()),
+    path("v1/discrepancies/<str:discrepancy>/resolve", views.DiscrepancyResolve.as_view()),
 ]
 notices = [path("webhooks/<str:rail>/<str:mode>/<str:org>", views.Webhook.as_view())]

@@ -16,8 +16,8 @@ from codespar.rest.openapi import IDEMPOTENCY_KEY, PAGE, PREFER, listed
 from codespar.rest.problem import CONTENT_TYPE
 from codespar.rest.views import Endpoint
 from rails import answering, queries, serializers, webhooks
-from rails.actions import payments, refunds, votes
-from rails.models import Payment, Refund
+from rails.actions import discrepancies, payments, refunds, votes
+from rails.models import Discrepancy, Payment, Reconciliation, Refund
 
 _DRY = OpenApiParameter("dry_run", {"type": "boolean", "default": False}, OpenApiParameter.QUERY)
 _KEY = OpenApiParameter(
@@ -141,6 +141,50 @@ class PaymentDeny(Endpoint):
         return answers.once(request, key, act, lambda made: (200, queries.payment(caller.org, _payment(request, made).id)))
 
 
+class Reconciliations(Endpoint):
+    """What came of each look at the providers' own records, the newest first."""
+
+    scopes = {"GET": "reconciliations:read"}
+    query_parameters = {"GET": PAGE}
+
+    @extend_schema(operation_id="reconciliations_list", responses={200: listed(serializers.ReconciliationOut)})
+    def get(self, request: Request) -> Response:
+        return answers.listing(
+            request, Reconciliation, "rcn", answers.each(serializers.reconciliation), livemode=principal(request).livemode
+        )
+
+
+class Discrepancies(Endpoint):
+    scopes = {"GET": "discrepancies:read"}
+    query_parameters = {"GET": PAGE}
+
+    @extend_schema(operation_id="discrepancies_list", responses={200: listed(serializers.DiscrepancyOut)})
+    def get(self, request: Request) -> Response:
+        caller = principal(request)
+        shown = lambda rows: queries.discrepancies(caller.org, rows)
+        return answers.listing(request, Discrepancy, "dsc", shown, livemode=caller.livemode)
+
+
+class DiscrepancyDetail(Endpoint):
+    scopes = {"GET": "discrepancies:read"}
+
+    @extend_schema(operation_id="discrepancies_get", responses={200: serializers.DiscrepancyOut})
+    def get(self, request: Request, discrepancy: str) -> Response:
+        return Response(queries.discrepancies(principal(request).org, [_discrepancy(request, discrepancy)])[0])
+
+
+class DiscrepancyResolve(Endpoint):
+    """A named person closes a case, with a reason. It moves no money."""
+
+    scopes = {"POST": "discrepancies:resolve"}
+
+    @extend_schema(operation_id="discrepancies_resolve", request=serializers.ResolveIn, responses={200: serializers.DiscrepancyOut})
+    def post(self, request: Request, discrepancy: str) -> Response:
+        caller, row, body = principal(request), _discrepancy(request, discrepancy), fields.read(serializers.ResolveIn, request)
+        discrepancies.resolve(caller, discrepancy=row, verdict=body["verdict"], reason=body["reason"])
+        return Response(queries.discrepancies(caller.org, [row])[0])
+
+
 @extend_schema(exclude=True)
 class Webhook(Endpoint):
     """Where rails send notices: stored raw and answered at once. The address carries the tenant; nothing in it is believed."""
@@ -183,6 +227,13 @@ def _to_change(request: Request, text: str, operation: str) -> Payment:
     except NotFound:
         acting.refused(principal(request), operation=operation, target=text[:80], now=clock.now())
         raise
+
+
+def _discrepancy(request: Request, text: str) -> Discrepancy:
+    caller = principal(request)
+    named = pages.path_id(text, "dsc", "discrepancy")
+    found: Discrepancy = pages.one(Discrepancy, caller.org, named, "discrepancy", livemode=caller.livemode)
+    return found
 
 
 def _refund(row: Payment, made: str) -> dict[str, Any]:

@@ -130,6 +130,13 @@ _CHECKS = {
         "attempts_send_by": "An attempt that has not left within a minute never leaves.",
         "attempts_submit_by": "A payment leaves before what allowed it closes, or not at all.",
     },
+    "reconciliations": {
+        "reconciliations_status": "A look at the provider's records is under way, done, or has failed.",
+        "reconciliations_finished": "What is over says when.",
+    },
+    "statement_lines": {"statement_lines_kind": "A line of a statement is of a known kind."},
+    "discrepancies": {"discrepancies_kind": "What does not agree is named by its kind."},
+    "discrepancy_resolutions": {"discrepancy_resolutions_verdict": "Who closes a discrepancy says whose records were right."},
     "breaker_changes": {
         "breaker_changes_reason": "A breaker opens because its rail fails, or answers what was not agreed.",
         "breaker_changes_states": "A breaker changes from one known state to another.",
@@ -216,6 +223,8 @@ _UNIQUE = {
         "refunds_provider": "The provider's own id belongs to one refund.",
         "refunds_rail_ref": "A key that a rail was told belongs to one refund.",
     },
+    "statement_lines": {"statement_lines_current": "Of what a provider told of a line, one version is what it tells now."},
+    "discrepancies": {"discrepancies_once": "One thing that does not agree is one case of a kind, for ever."},
     "attempts": {"attempts_once": "A payment, and each of its refunds, is sent once: never retried."},
     "webhook_messages": {"webhook_messages_once": "A notice is worked on once."},
     "ledger_entries": {
@@ -225,6 +234,22 @@ _UNIQUE = {
 }
 
 _FOREIGN = {
+    "reconciliation_states": {"reconciliation_states_account": "What is read is an account of the organisation's own."},
+    "reconciliations": {"reconciliations_of": "A look at the provider's records is at an account of the organisation's own."},
+    "statement_lines": {
+        "statement_lines_of": "A line was told in a run of the organisation's own.",
+        "statement_lines_account": "A line stands in the statement of an account of the organisation's own.",
+    },
+    "discrepancies": {
+        "discrepancies_account": "A discrepancy is of an account of the organisation's own.",
+        "discrepancies_payment": "A discrepancy's payment exists.",
+        "discrepancies_refund": "A discrepancy's refund exists.",
+        "discrepancies_run": "A discrepancy was found by a run of the organisation's own.",
+    },
+    "discrepancy_resolutions": {
+        "discrepancy_resolutions_of": "What is closed is a discrepancy of the organisation.",
+        "discrepancy_resolutions_member": "Who closes a discrepancy is a member of the organisation.",
+    },
     "stop_lifts": {"stop_lifts_of": "What is lifted is a stop of the organisation, and names who set it."},
     "agents": {"agents_of_project": "An agent's project is the organisation's own, in the same mode."},
     "access_tokens": {
@@ -289,6 +314,8 @@ _FOREIGN = {
 }
 
 _TRIGGERS = {
+    "rail_accounts": {"rail_accounts_reconciled": "Whatever account is connected is held against our books from then on."},
+    "statement_lines": {"statement_lines_fixed": "What a provider told is never changed nor deleted."},
     "transfers": {
         "transfers_books": "Balances move because a transfer was added, and with it.",
         "transfers_agent_of": "Whose wallet is debited is derived from the account, not believed.",
@@ -329,6 +356,9 @@ APPEND_ONLY = [
     "approval_votes",
     "attempts",
     "attempt_results",
+    "breaker_changes",
+    "discrepancies",
+    "discrepancy_resolutions",
     "ledger_entries",
     "ledger_openings",
     "ledger_checkpoints",
@@ -370,6 +400,12 @@ TENANT = [
     "refunds",
     "attempts",
     "attempt_results",
+    "breaker_changes",
+    "reconciliation_states",
+    "reconciliations",
+    "statement_lines",
+    "discrepancies",
+    "discrepancy_resolutions",
     "webhook_messages",
     "ledger_entries",
     "ledger_heads",

@@ -9,7 +9,7 @@ NAMED = {
     "organisations": "org", "projects": "prj", "agents": "agt", "members": "mem", "access_tokens": "tok", "rail_accounts": "key",
     "accounts": "wal", "transfers": "tr", "holds": "hld", "credits": "crd", "counterparties": "ctp", "mandates": "mnd",
     "revocations": "rev", "stops": "stp", "policies": "pol", "decisions": "dec", "payments": "pay", "approvals": "apr", "refunds": "ref",
-    "attempts": "att", "attempt_results": "evt", "breaker_changes": "brk",
+    "attempts": "att", "attempt_results": "evt", "breaker_changes": "brk", "discrepancies": "dsc",
 }  # fmt: skip
 _ONLY = {"accounts": "t.kind = 'wallet'"}
 
@@ -47,6 +47,8 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ("payments.resulted", "$.data.items[*].id", "attempt_results"),
     ("payments.resulted", '$.data.items[*] ? (@.to == "settled").transfer', "transfers"),
     ("rail.breaker_changed", "$.data.id", "breaker_changes"),
+    ("reconciliation.flagged", "$.data.items[*].id", "discrepancies"),
+    ("discrepancy.resolved", "$.data.id", "discrepancies"),
     ("refund.requested refund.initiated", "$.data.refund.id", "refunds"),
     ("refund.submitted", "$.data.refund.attempt", "attempts"),
     ("refund.resulted", "$.data.refund.event", "attempt_results"),

@@ -27,6 +27,9 @@ SCOPES: dict[str, str] = {
     "wallets:write": "open a wallet for an agent",
     "wallets:fund": "move money from the main account to a wallet and back",
     "rails:read": "read what rails can do and how they are",
+    "reconciliations:read": "read reconciliations",
+    "discrepancies:read": "read what the provider's records and ours do not agree on",
+    "discrepancies:resolve": "close a discrepancy",
     "rails:write": "register an account at a provider",
     "projects:read": "read projects",
     "projects:write": "create projects",
@@ -61,6 +64,7 @@ ROLES: dict[str, frozenset[str]] = {
         | {
             "payments:approve",
             "payments:refund",
+            "discrepancies:resolve",
             "counterparties:write",
             "policies:write",
             "wallets:write",

@@ -212,6 +212,17 @@ class Read(_Checked):
         return self.reader(value)
 
 
+def one_of(*allowed: str, required: bool = True) -> Read:
+    """One of these words."""
+
+    def read(value: object) -> str:
+        if value not in allowed:
+            raise Invalid(f"This is one of {', '.join(allowed)}.")
+        return str(value)
+
+    return Read(read, schema={"type": "string", "enum": list(allowed)}, required=required)
+
+
 class _CheckedSchema(OpenApiSerializerFieldExtension):
     target_class = _Checked
     match_subclasses = True

@@ -13,6 +13,8 @@ INSERT INTO ledger_kinds (kind) VALUES
     ('token.rotated'),
     ('token.revoked'),
     ('rail_account.added'),
+    ('reconciliation.flagged'),
+    ('discrepancy.resolved'),
     ('rail.breaker_changed'),
     ('access.refused'),
     ('wallet.created'),

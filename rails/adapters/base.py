@@ -75,6 +75,7 @@ class Capabilities:
     the same key, with what it did then, for `key_lifetime_seconds` (None: for ever); only then may an adapter's request be sent again.
     `query_by_key`: the rail finds a payment by our key. `acceptance_window_seconds` after `send_by` a request that the rail has not
     seen will not be accepted any more; `settlement_seconds` is how long an accepted payment usually takes.
+    `statement_seconds` after it settled a payment stands in the statement: before that it is not missed there.
     `rollback` has one step for each state that a payment can be found in when it must come back. `asks_first`: `prepare` asks the rail.
     """
 
@@ -94,6 +95,7 @@ class Capabilities:
     cost: Cost
     rollback: tuple[RollbackStep, ...]
     asks_first: bool = False
+    statement_seconds: int = 5
 
     def step_from(self, state: Result) -> RollbackStep:
         """The way back from `state`; without one, a human's."""

@@ -40,8 +40,9 @@ CREATE TABLE payments (
     hold_id uuid,
     decision_id uuid NOT NULL,
     rail_key bytea NOT NULL,
-    -- The same key in the rail's alphabet, as it was sent: what notices and statements name.
+    -- The same key in the rail's alphabet, and the payee's account, as the rail was told them: what notices and statements name.
     rail_ref text,
+    rail_payee text,
     provider_id text,
     -- What the rail has, as it last proved: it will move it by itself, or holds it until a capture.
     stage text,
@@ -98,6 +99,7 @@ CREATE TABLE payment_transitions (
     CONSTRAINT payment_transitions_allowed FOREIGN KEY (from_state, to_state) REFERENCES payment_transition_rules
 );
 CALL tenant_table('payment_transitions', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
+CREATE INDEX payment_transitions_settled ON payment_transitions (org_id, at) WHERE to_state = 'settled';
 CALL append_only('payment_transitions');
 
 -- Nobody can move a payment without leaving the step and the record that it belongs to.
@@ -238,7 +240,7 @@ CREATE TABLE attempt_results (
     entry_id uuid NOT NULL,
     CONSTRAINT attempt_results_pkey PRIMARY KEY (org_id, id),
     CONSTRAINT attempt_results_of FOREIGN KEY (org_id, attempt_id) REFERENCES attempts,
-    CONSTRAINT attempt_results_source CHECK (source IN ('answer', 'query', 'sweeper')),
+    CONSTRAINT attempt_results_source CHECK (source IN ('answer', 'query', 'statement', 'sweeper')),
     CONSTRAINT attempt_results_result CHECK (result IN ('accepted', 'reserved', 'settled', 'canceled', 'rejected', 'unknown', 'conflicted', 'not_found')),
     -- A hold is released on proof: nothing was sent, the rail rejected or canceled it, or it is not there and can no longer come.
     CONSTRAINT attempt_results_proof CHECK (proof IN ('unsent', 'rejected', 'canceled', 'not_found_after_window')),

@@ -154,7 +154,10 @@ BEGIN
         INSERT INTO attempts (org_id, id, payment_id, operation, rail, rail_key, worker, send_by, submit_by, intent_entry_id)
         SELECT p_org, unwire('att', i->>'attempt'), id, 'pay', rail, payments.rail_key, i->>'worker', (i->>'send_by')::timestamptz, submit_by, v_entry
         FROM payments WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
-        UPDATE payments SET status = 'submitted', rail_ref = i->>'key', due_at = (i->>'send_by')::timestamptz, checks = 0, updated_at = clock_timestamp(), entry_id = v_entry
+        UPDATE payments SET status = 'submitted', rail_ref = i->>'key', rail_payee = (
+                SELECT a->>'value' FROM counterparty_versions v, jsonb_array_elements(v.document->'accounts') a
+                WHERE v.org_id = p_org AND v.counterparty_id = payments.counterparty_id AND v.version = payments.counterparty_version AND a->>'id' = payments.account_id),
+            due_at = (i->>'send_by')::timestamptz, checks = 0, updated_at = clock_timestamp(), entry_id = v_entry
         WHERE org_id = p_org AND id = unwire('pay', i->>'payment');
     END LOOP;
     RETURN v_done;

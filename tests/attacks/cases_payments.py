@@ -1,7 +1,8 @@
 """One attempt for each rule of payments, approvals, attempts, refunds and notices."""
 
 import os
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 from tests.attacks.cases_books import Case, _do
 from tests.attacks.cases_mandates import change, copied
@@ -65,6 +66,67 @@ def breaker(**changes: object) -> Case:
         "entry_id": uuid4(),
     }
     return lambda c: c.insert("breaker_changes", **row | {"from_state": "closed", "to_state": "open"} | changes)
+
+
+def run(c: Cursor) -> UUID:
+    """A look at the provider's records that is under way."""
+    made = uuid4()
+    account = c.run("SELECT rail_account_id FROM reconciliation_states WHERE org_id = %s LIMIT 1", c.scene.org)[0]["rail_account_id"]
+    c.insert("reconciliations", id=made, rail_account_id=account, rail="sandbox", livemode=False)
+    return made
+
+
+def _of_run(c: Cursor, made: UUID) -> dict[str, Any]:
+    account = c.run("SELECT rail_account_id FROM reconciliations WHERE org_id = %s AND id = %s", c.scene.org, made)[0]["rail_account_id"]
+    return {"rail_account_id": account}
+
+
+def line(**changes: object) -> Case:
+    def case(c: Cursor) -> None:
+        made = run(c)
+        row = {"line_id": "made", "kind": "payment", "provider_id": "E1", "amount": -5, "currency": "BRL", "party": "x", "at": NOW}
+        c.insert("statement_lines", **_of_run(c, made), first_run=made, last_run=made, **row | changes)
+
+    return case
+
+
+def discrepancy(**changes: object) -> Case:
+    def case(c: Cursor) -> None:
+        made = run(c)
+        row = {
+            "id": uuid4(),
+            "rail": "sandbox",
+            "livemode": False,
+            "kind": "extra",
+            "subject": "k",
+            "ours": "{}",
+            "theirs": "{}",
+            "entry_id": uuid4(),
+        }
+        c.insert("discrepancies", **_of_run(c, made), run_id=made, **row | changes)
+
+    return case
+
+
+def resolution(**changes: object) -> Case:
+    def case(c: Cursor) -> None:
+        found = uuid4()
+        discrepancy(id=found)(c)
+        member = c.run("SELECT id FROM members WHERE org_id = %s LIMIT 1", c.scene.org)[0]["id"]
+        row = {"discrepancy_id": found, "member_id": member, "verdict": "ours", "reason_commit": "0" * 64, "entry_id": uuid4()}
+        c.insert("discrepancy_resolutions", **row | changes)
+
+    return case
+
+
+def twice(case: Case, again: Case) -> Case:
+    """One after the other, in one transaction."""
+
+    def both(c: Cursor) -> None:
+        case(c)
+        again(c)
+
+    return both
 
 
 FIXED = {
@@ -139,6 +201,18 @@ CASES: dict[str, list[Case]] = {
         copied("attempt_results", id=uuid4(), result="canceled", moved=-1),
     ],
     "attempt_results_proof": [copied("attempt_results", id=uuid4(), proof="trust me")],
+    "reconciliations_status": [lambda c: _do(c, "UPDATE reconciliations SET status = 'fine', finished_at = now() WHERE id = %s", run(c))],
+    "reconciliations_finished": [lambda c: _do(c, "UPDATE reconciliations SET status = 'done' WHERE id = %s", run(c))],
+    "statement_lines_kind": [line(kind="rumour")],
+    "statement_lines_current": [twice(line(), line(version=2))],
+    "statement_lines_fixed": [
+        twice(line(), lambda c: _do(c, "UPDATE statement_lines SET amount = 1 WHERE org_id = %s", c.scene.org)),
+        twice(line(), lambda c: _do(c, "DELETE FROM statement_lines WHERE org_id = %s", c.scene.org)),
+    ],
+    "discrepancies_kind": [discrepancy(kind="mood")],
+    "discrepancies_once": [twice(discrepancy(), discrepancy())],
+    "discrepancy_resolutions_verdict": [resolution(verdict="forget")],
+    "discrepancy_resolutions_pkey": [twice(resolution(), lambda c: c.copy("discrepancy_resolutions", f"org_id = '{c.scene.org}'"))],
     "breaker_changes_reason": [breaker(reason="mood")],
     "breaker_changes_states": [breaker(to_state="closed"), breaker(from_state="ajar"), breaker(to_state="ajar")],
     "webhook_messages_status": [change("webhook_messages", "status = 'believed'")],

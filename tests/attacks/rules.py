@@ -25,6 +25,9 @@ RULES: dict[str, str] = {
     "idempotency_key_required": _BY_HAND,
     "ledger_exports_range": _EXPORT,
     "ledger_exports_openings": _EXPORT,
+    "reconciliations_running": f"{_RAIL}::test_a_run_that_is_over_stores_and_opens_nothing",
+    "discrepancies_known": f"{_RAIL}::test_nobody_by_another_organisations_name_closes_a_case",
+    "discrepancies_open": "tests/journeys/test_reconciliation.py::test_only_a_named_person_closes_a_case_once_and_with_a_reason",
     "payments_known": "tests/attacks/test_stolen_agent.py::test_another_agents_payment_is_not_canceled",
     "members_mode": "tests/api/test_scopes.py::test_a_test_token_does_nothing_to_a_member_who_holds_a_live_one",
     "payments_proof": f"{_RAIL}::test_a_claim_without_its_proof_is_refused",
@@ -50,4 +53,5 @@ STRUCTURAL = {
     "transfers_agent": "what transfers_agent_of derives: attacked through transfers_mandate_agent",
     "payments_no_truncate": "TRUNCATE of payments: test_what_only_grows_is_not_removed_either",
     "payments_moves": "trigger of payment_transitions_allowed",
+    "rail_accounts_reconciled": "trigger that begins reconciliation: tests/journeys/test_reconciliation.py sees what it begins",
 }

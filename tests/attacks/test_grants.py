@@ -33,6 +33,7 @@ FUNCTIONS: dict[str, set[str]] = {
     },
     "control": EVERYBODY
     | {
+        "discrepancy_resolve(uuid,bytea,bytea,bytea,jsonb)",
         "access_refused(uuid,bytea,bytea,bytea,jsonb)",
         "agent_create(uuid,bytea,bytea,bytea,jsonb)",
         "answer_freeze(uuid,bytea,text,bytea,integer,bytea)",
@@ -73,6 +74,12 @@ FUNCTIONS: dict[str, set[str]] = {
     "rail": EVERYBODY
     | {
         "breaker_change(uuid,bytea,bytea)",
+        "discrepancies_open(uuid,bytea,bytea,jsonb)",
+        "reconciliation_begin(uuid,uuid,uuid)",
+        "reconciliation_end(uuid,uuid,text,text,integer,integer,integer,bigint,bigint,text,bigint,bigint,bigint,integer)",
+        "reconciliations_due(text,text,integer,integer)",
+        "statement_match(uuid,uuid,bigint,integer,integer,integer)",
+        "statement_store(uuid,uuid,boolean,jsonb)",
         "chain_sizes()",
         "checkpoint_add(uuid,bigint,bytea,text[],text,integer)",
         "credit_notice(uuid,uuid,text,text,text)",

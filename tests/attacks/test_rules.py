@@ -45,8 +45,10 @@ def test_a_hold_without_a_mandate_cannot_be_written(stage: Scene) -> None:
 
 # Tables that the scene leaves empty.
 MADE: dict[str, Any] = {
-    "ledger_checkpoints": lambda c: c.insert("ledger_checkpoints", size=1, root=b"x", frontier=[], note="x", generation=0),
+    "ledger_checkpoints": lambda c: c.insert("ledger_checkpoints", size=10**9, root=b"x", frontier=[], note="x", generation=0),
     "breaker_changes": cases_payments.breaker(),
+    "discrepancies": cases_payments.discrepancy(),
+    "discrepancy_resolutions": cases_payments.resolution(),
 }
 
 

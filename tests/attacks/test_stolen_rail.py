@@ -1,7 +1,9 @@
 """Somebody has the rail's database connection. It may say what a rail said of what was sent, once, with proof; nothing else."""
 
 from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
 
 from codespar.launcher.stack import StackInfo
@@ -175,7 +177,7 @@ def test_a_settled_payment_is_not_undone_by_a_result(rail: Rail, state: str) -> 
 
 def test_nothing_settles_twice(rail: Rail) -> None:
     sent = rail.submitted()
-    assert unchanged(rail, lambda: rail.result(item(sent), item(sent))) == "hold_resolutions_pkey"
+    assert unchanged(rail, lambda: rail.result(item(sent), item(sent))) in ("hold_resolutions_pkey", "accounts_held")
     assert rail.result(item(sent)) == "done"
     assert unchanged(rail, lambda: rail.result(item(sent))) == "moved: state"
     assert unchanged(rail, lambda: rail.result(item(sent, **{"from": "settled"}))) not in ("done", "twin")
@@ -346,3 +348,28 @@ def test_a_payment_is_not_called_expired_before_its_time(rail: Rail) -> None:
 
 def test_the_books_still_add_up(rail: Rail) -> None:
     assert books.faults(rail.world) == []
+
+
+def test_a_run_that_is_over_stores_and_opens_nothing(rail: Any, shared_world: World) -> None:
+    """Whoever was paused while another process took its place writes nothing more."""
+    over = [row["id"] for row in shared_world.rows("SELECT id FROM reconciliations WHERE status <> 'running' LIMIT 1")]
+    with shared_world.db("rail") as connection:
+        if not over:
+            [account] = connection.execute("SELECT rail_account_id FROM reconciliation_states").fetchall()
+            for run in (over := [uuid4(), uuid4()]):
+                connection.execute("SELECT reconciliation_begin(%s, %s, %s)", [raw_id(shared_world.org), account["rail_account_id"], run])
+        for query in ("SELECT statement_store(%s, %s, false, '[]')", "SELECT statement_match(%s, %s, 0, 60, 5, 10)"):
+            with pytest.raises(psycopg.Error, match="reconciliations_running"):
+                connection.execute(query, [raw_id(shared_world.org), over[0]])
+    record = rail.pen.record(
+        "reconciliation.flagged", {"run": ids.wire("rcn", over[0]), "rail": "sandbox", "items": []}, changes={"actor": PROCESS}
+    )
+    assert rail.pen.outcome("rail", "discrepancies_open", rail.pen.org, *record.values()) == "moved: state"
+
+
+def test_nobody_by_another_organisations_name_closes_a_case(rail: Any, shared_world: World) -> None:
+    owner = next(row["id"] for row in shared_world.people().get("/v1/members")["data"] if row["roles"] == ["owner"])
+    data = {"id": ids.wire("dsc", ids.new()), "verdict": "ours", "reason_commit": "0" * 64}
+    record = rail.pen.record("discrepancy.resolved", data, changes={"actor": owner})
+    said = rail.pen.outcome("control", "discrepancy_resolve", rail.pen.org, rail.pen.digest("owner"), *record.values())
+    assert said == "discrepancies_known"

@@ -43,6 +43,7 @@ ODD = {
     "CODESPAR_SECRET_KEY": ["", "short"],
     "CODESPAR_WAIT_SECONDS": ["", "soon", "-1", "nan", "inf", "1e9"],
     "CODESPAR_RAIL_SECONDS": ["", "x", "0", "-1", "nan", "inf"],
+    "CODESPAR_RECONCILE_SECONDS": ["", "x", "0", "-1", "61", "1.5"],
     "CODESPAR_BREAKER_SECONDS": ["", "x", "0", "-1", "nan", "inf"],
     "CODESPAR_SEND_SECONDS": ["", "x", "0", "-1", "nan", "inf"],
     "CODESPAR_POOL_SIZE": ["", "x", "0", "-1", "1.5"],
