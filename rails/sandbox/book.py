@@ -14,11 +14,13 @@ import sqlite3
 import string
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from rails.sandbox import edits, entries, outbox, tables
 from rails.sandbox.edits import Edit
+from rails.sandbox.entries import Ask as Ask
 from rails.sandbox.entries import Order as Order
 from rails.sandbox.entries import Refusal as Refusal
 from rails.sandbox.faults import Faults
@@ -26,6 +28,7 @@ from rails.sandbox.tables import timestamp
 from rails.sandbox.writer import Writer
 
 ISPB = "99999004"
+T = TypeVar("T")
 
 
 def digest(api_key: str) -> str:
@@ -49,6 +52,13 @@ class Book:
     def close(self) -> None:
         self._writer.close()
 
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of `work` in a transaction of its own, for tables that only one API has."""
+        return self._writer.run(work)
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self._writer.read(work)
+
     # Accounts.
 
     def owner(self, key_digest: str) -> str | None:
@@ -68,18 +78,23 @@ class Book:
         api_key: str | None = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
+        api: str | None = None,
     ) -> dict[str, Any]:
-        """Opens the account, or changes the key and webhook of one that exists; its balance stays then."""
+        """Opens the account, or changes the key and webhook of one that exists; its balance stays then.
+
+        `api` is the API in whose shape its events are told: a name in `outbox.SHAPES`.
+        """
         key_digest = digest(api_key) if api_key else None
         if key_digest and self._owners.get(key_digest, account) != account:
             raise Refusal(409, "conflict", "this api_key belongs to another account")
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
             db.execute(
-                "INSERT INTO accounts (account, currency, opening, balance, key_digest, webhook_url, webhook_secret)"
-                " VALUES (:account, :currency, :balance, :balance, :key, :url, :secret) ON CONFLICT (account) DO UPDATE"
+                "INSERT INTO accounts (account, currency, opening, balance, key_digest, webhook_url, webhook_secret, api)"
+                " VALUES (:account, :currency, :balance, :balance, :key, :url, :secret, coalesce(:api, 'v1'))"
+                " ON CONFLICT (account) DO UPDATE"
                 " SET key_digest = coalesce(:key, key_digest), webhook_url = coalesce(:url, webhook_url),"
-                " webhook_secret = coalesce(:secret, webhook_secret)",
+                " webhook_secret = coalesce(:secret, webhook_secret), api = coalesce(:api, api)",
                 {
                     "account": account,
                     "currency": currency,
@@ -87,6 +102,7 @@ class Book:
                     "key": key_digest,
                     "url": webhook_url,
                     "secret": webhook_secret,
+                    "api": api,
                 },
             )
             row = entries.holder(db, account)
@@ -103,31 +119,34 @@ class Book:
 
     # Payments.
 
-    def pay(self, account: str, key: str, order: Order) -> dict[str, Any]:
-        """The one payment of this key: made now, or the stored one; 409 when the stored one has another body."""
+    def pay(self, account: str, key: str, order: Order, no: str | None = None) -> dict[str, Any]:
+        """The one payment of this key: made now, or the stored one; 409 when the stored one has another body.
+
+        `no` is why a new one is rejected.
+        """
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
             stored = entries.payment(db, account, key)
             if stored is None:
-                return self._new_payment(db, account, key, order)
-            told = Order(*(stored[n] for n in ("amount", "currency", "payee", "payee_name", "reference")))
+                return self._new_payment(db, account, key, order, no)
+            told = Order(*(stored[n] for n in ("amount", "currency", "payee", "payee_name", "reference", "txid")))
             if told != order:
                 raise Refusal(409, "conflict", "this key was used for a payment with another body")
             return tables.payment(stored)
 
         return self._writer.run(work)
 
-    def _new_payment(self, db: sqlite3.Connection, account: str, key: str, order: Order) -> dict[str, Any]:
+    def _new_payment(self, db: sqlite3.Connection, account: str, key: str, order: Order, no: str | None) -> dict[str, Any]:
         fault = self._faults.take("book", [key])
-        reason = "declined" if fault and fault.fault == "decline" else entries.shortfall(db, account, order)
+        reason = "declined" if fault and fault.fault == "decline" else no or entries.shortfall(db, account, order)
         status = "rejected" if reason else "accepted"
         due = time.time() + fault.seconds if fault and not reason else None
         db.execute(
-            "INSERT INTO payments (account, key, id, status, amount, currency, payee, payee_name, reference, reason,"
-            " created_at, settle_due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO payments (account, key, id, status, amount, currency, payee, payee_name, reference, txid,"
+            " reason, created_at, settle_due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(account, key, new_id("E"), status, order.amount, order.currency, order.payee, order.payee_name),
-                *(order.reference, reason, timestamp(), due),
+                *(order.reference, order.txid, reason, timestamp(), due),
             ),
         )
         if reason:
@@ -179,11 +198,17 @@ class Book:
         return self._writer.run(work)
 
     def settle_due(self) -> int:
-        """Settles the accepted payments whose time has come; how many."""
-        query = "SELECT account, key FROM payments WHERE status = 'accepted' AND settle_due <= ?"
+        """Settles what was accepted and whose time has come; how many."""
+        query = (
+            "SELECT account, key, NULL AS payment FROM payments WHERE status = 'accepted' AND settle_due <= ?1"
+            " UNION ALL SELECT account, key, payment FROM refunds WHERE status = 'accepted' AND settle_due <= ?1"
+        )
         due = self._writer.read(lambda db: db.execute(query, (time.time(),)).fetchall())
         for row in due:
-            self._writer.run(functools.partial(self._settle, account=row["account"], key=row["key"]))
+            if row["payment"] is None:
+                self._writer.run(functools.partial(self._settle, account=row["account"], key=row["key"]))
+            else:
+                self._writer.run(functools.partial(self._settle_refund, account=row["account"], payment=row["payment"], key=row["key"]))
         return len(due)
 
     def payment(self, account: str, key: str) -> dict[str, Any]:
@@ -194,38 +219,52 @@ class Book:
 
     # Refunds.
 
-    def refund(self, account: str, payment: str, key: str, amount: int) -> dict[str, Any]:
+    def refund(self, account: str, payment: str, key: str, ask: Ask) -> dict[str, Any]:
         """The one refund of this key: made now, or the stored one; what was refunded never exceeds the payment."""
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
             stored = entries.refund(db, account, payment, key)
             if stored is None:
-                return self._new_refund(db, account, payment, key, amount)
-            if stored["amount"] != amount:
+                return self._new_refund(db, account, payment, key, ask)
+            if (stored["amount"], stored["note"]) != (ask.amount, ask.note):
                 raise Refusal(409, "conflict", "this refund key was used with another amount")
             return tables.refund(stored)
 
         return self._writer.run(work)
 
-    def _new_refund(self, db: sqlite3.Connection, account: str, payment: str, key: str, amount: int) -> dict[str, Any]:
+    def _new_refund(self, db: sqlite3.Connection, account: str, payment: str, key: str, ask: Ask) -> dict[str, Any]:
         paid = entries.payment(db, account, payment)
         if paid is None:
             raise Refusal(404, "payment_not_found", "no payment with this key")
         if not paid["moved"] or paid["status"] not in ("settled", "canceled"):
             raise Refusal(422, "payment_not_settled", f"the payment is {paid['status']}: only what has moved is refunded")
+        if (paid["settled_at"] or ask.since) < ask.since:
+            raise Refusal(422, "too_late", f"the payment was settled on {paid['settled_at']}: the time for refunds is over")
         fault = self._faults.take("book", [key, payment])
-        reason = "declined" if fault and fault.fault == "decline" else entries.excess(db, paid, amount)
-        at, refund_id, currency = timestamp(), new_id("D"), paid["currency"]
+        reason = "declined" if fault and fault.fault == "decline" else entries.excess(db, paid, ask.amount)
+        due = time.time() + fault.seconds if fault and ask.waits and not reason else None
         db.execute(
-            "INSERT INTO refunds (account, payment, key, id, status, amount, currency, reason, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (account, payment, key, refund_id, "rejected" if reason else "settled", amount, currency, reason, at),
+            "INSERT INTO refunds (account, payment, key, id, status, amount, currency, note, reason, created_at, settle_due)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(account, payment, key, new_id("D"), "rejected" if reason else "accepted", ask.amount, paid["currency"]),
+                *(ask.note, reason, timestamp(), due),
+            ),
         )
-        made = tables.refund(entries.must(entries.refund(db, account, payment, key)))
-        if not reason:
-            entries.line(db, account, "refund", refund_id, key, amount, currency, at, paid["payee"])
-            self._event(db, account, "refund.settled", made, [key, payment])
-        return made
+        if not reason and due is None:
+            self._settle_refund(db, account, payment, key)
+        return tables.refund(entries.must(entries.refund(db, account, payment, key)))
+
+    def _settle_refund(self, db: sqlite3.Connection, account: str, payment: str, key: str) -> None:
+        row = entries.must(entries.refund(db, account, payment, key))
+        if row["status"] != "accepted":
+            return
+        at = timestamp()
+        settled = "UPDATE refunds SET status = 'settled', settled_at = ?, settle_due = NULL WHERE account = ? AND payment = ? AND key = ?"
+        db.execute(settled, (at, account, payment, key))
+        party = entries.must(entries.payment(db, account, payment))["payee"]
+        entries.line(db, account, "refund", row["id"], key, row["amount"], row["currency"], at, party)
+        self._event(db, account, "refund.settled", tables.refund(entries.must(entries.refund(db, account, payment, key))), [key, payment])
 
     def stored_refund(self, account: str, payment: str, key: str) -> dict[str, Any]:
         row = self._writer.read(lambda db: entries.refund(db, account, payment, key))

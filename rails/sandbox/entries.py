@@ -23,6 +23,20 @@ class Order:
     payee: str
     payee_name: str | None
     reference: str
+    txid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a refund is asked to be; `note` is the client's own.
+
+    `waits`: the API can say that a refund is on its way, so that it may be. What was settled before `since` is not refunded any more.
+    """
+
+    amount: int
+    note: str | None = None
+    waits: bool = False
+    since: str = ""
 
 
 def must(row: sqlite3.Row | None) -> sqlite3.Row:
@@ -56,7 +70,7 @@ def shortfall(db: sqlite3.Connection, account: str, order: Order) -> str | None:
 
 
 def excess(db: sqlite3.Connection, paid: sqlite3.Row, amount: int) -> str | None:
-    query = "SELECT coalesce(sum(amount), 0) FROM refunds WHERE account = ? AND payment = ? AND status = 'settled'"
+    query = "SELECT coalesce(sum(amount), 0) FROM refunds WHERE account = ? AND payment = ? AND status <> 'rejected'"
     refunded: int = db.execute(query, (paid["account"], paid["key"])).fetchone()[0]
     return "amount_exceeds_payment" if refunded + amount > paid["moved"] else None
 

@@ -28,8 +28,9 @@ FAULTS: Mapping[str, tuple[str, float]] = {
     "webhook_twice": ("webhook", 0.0),
     "webhook_late": ("webhook", 2.0),
     "webhook_out_of_order": ("webhook", 5.0),
+    "webhook_together": ("webhook", 5.0),
 }
-ON = ("write", "read", "any")
+ON = ("write", "read", "token", "any")
 
 
 class UnknownFault(ValueError):
@@ -40,7 +41,7 @@ class UnknownFault(ValueError):
 class Fault:
     """One fault: `count` is how often it is left to strike, `key` limits it to one of the client's keys.
 
-    `on` says which requests `before` and `answer` faults strike: writes (PUT, the default), reads (GET) or any.
+    `on` says which requests `before` and `answer` faults strike: writes (PUT, the default), reads (GET), those for a token, or any.
     """
 
     fault: str
@@ -101,5 +102,5 @@ def parse(body: Mapping[str, Any]) -> Fault:
     if type(seconds) not in (int, float) or not 0 <= seconds <= 600:
         raise UnknownFault("seconds must be a number from 0 to 600")
     if on not in ON or not (key is None or isinstance(key, str)):
-        raise UnknownFault("on must be write, read or any; key must be a string")
+        raise UnknownFault("on must be write, read, token or any; key must be a string")
     return Fault(name, count, key, float(seconds), on)

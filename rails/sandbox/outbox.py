@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
-from rails.sandbox import tables
+from rails.sandbox import pix_shapes, tables
 from rails.sandbox.faults import Fault
+
+# How the APIs tell an event: shape(db, account, kind, data) is the body of its message.
+Shape = Callable[[sqlite3.Connection, str, str, dict[str, Any]], dict[str, Any]]
+
+
+def _v1(db: sqlite3.Connection, account: str, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"type": kind, "timestamp": tables.timestamp(), "account": account, "data": data}
+
+
+SHAPES: dict[str, Shape] = {"v1": _v1, "pix": pix_shapes.event}
+# The APIs whose messages hold several events, in a list of this name.
+LISTS = {"pix": "pix"}
 
 
 def put(db: sqlite3.Connection, account: sqlite3.Row, kind: str, data: dict[str, Any], fault: Fault | None) -> None:
     """Writes the event, as the fault wants it."""
-    name = fault.fault if fault else ""
-    body = tables.compact({"type": kind, "timestamp": tables.timestamp(), "account": account["account"], "data": data})
-    delay = fault.seconds if fault and name in ("webhook_late", "webhook_out_of_order") else 0.0
-    row = (f"msg_{uuid.uuid4().hex}", account["account"], kind, body, time.time() + delay, name == "webhook_out_of_order")
+    name, api = fault.fault if fault else "", account["api"]
+    body = SHAPES[api](db, account["account"], kind, data)
+    if api in LISTS:
+        body[LISTS[api]] = _waiting(db, account["account"], LISTS[api]) + body[LISTS[api]]
+    joins = name == "webhook_together" and api in LISTS
+    delay = fault.seconds if fault and (joins or name in ("webhook_late", "webhook_out_of_order")) else 0.0
+    row = (f"msg_{uuid.uuid4().hex}", account["account"], kind, tables.compact(body), time.time() + delay)
     for _ in range(2 if name == "webhook_twice" else 1):
-        db.execute("INSERT INTO outbox (id, account, type, body, due, held) VALUES (?, ?, ?, ?, ?, ?)", row)
+        insert = "INSERT INTO outbox (id, account, type, body, due, held, joins) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        db.execute(insert, (*row, name == "webhook_out_of_order", joins))
+
+
+def _waiting(db: sqlite3.Connection, account: str, name: str) -> list[Any]:
+    """The events that waited to leave together with the next one, taken out of the outbox."""
+    chosen = "account = ? AND joins = 1 AND delivered_at IS NULL AND attempts = 0 AND due > ?"
+    values = (account, time.time())
+    found = db.execute(f"SELECT body FROM outbox WHERE {chosen} ORDER BY seq", values).fetchall()
+    db.execute(f"DELETE FROM outbox WHERE {chosen}", values)
+    return [event for row in found for event in json.loads(row["body"])[name]]
 
 
 def due(db: sqlite3.Connection, limit: int, most_attempts: int, default_url: str | None) -> list[sqlite3.Row]:

@@ -20,7 +20,10 @@ class HangUp(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`raw` is the body as it came, `body` the JSON object in it, or None; `account` is the caller's, once it is known."""
+    """`raw` is the body as it came, `body` the JSON object in it, or None.
+
+    `bearer` and `basic` are what the Authorization header brought. `account` and `scopes` are the caller's, once it is known.
+    """
 
     method: str
     path: str
@@ -29,7 +32,23 @@ class Request:
     body: dict[str, Any] | None
     bearer: str
     idempotency_key: str | None
+    basic: str = ""
     account: str = ""
+    scopes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What one API of the bank does in its own way.
+
+    `authenticate(bank, request)` returns the request with its account, or raises `Refusal`; `error` is the body of a refusal, of the type
+    `media`; `lie(fault, body)` is what a fault changes in an answer.
+    """
+
+    authenticate: Callable[[Any, Request], Request]
+    error: Callable[[Refusal], dict[str, Any]]
+    media: str
+    lie: Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 # An API of the bank: method, pattern of the path (its groups are the client's keys), handler(bank, request, *keys).

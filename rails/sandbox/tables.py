@@ -11,22 +11,23 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS accounts (
     account TEXT PRIMARY KEY, currency TEXT NOT NULL, opening INTEGER NOT NULL,
     balance INTEGER NOT NULL, reserved INTEGER NOT NULL DEFAULT 0 CHECK (reserved BETWEEN 0 AND balance),
-    key_digest TEXT UNIQUE, webhook_url TEXT, webhook_secret TEXT
+    key_digest TEXT UNIQUE, webhook_url TEXT, webhook_secret TEXT, api TEXT NOT NULL DEFAULT 'v1'
 ) STRICT;
 CREATE TABLE IF NOT EXISTS payments (
     account TEXT NOT NULL REFERENCES accounts, key TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
     status TEXT NOT NULL CHECK (status IN ('accepted', 'settled', 'canceled', 'rejected')),
     amount INTEGER NOT NULL CHECK (amount > 0), moved INTEGER NOT NULL DEFAULT 0 CHECK (moved BETWEEN 0 AND amount),
     currency TEXT NOT NULL,
-    payee TEXT NOT NULL, payee_name TEXT, reference TEXT NOT NULL, reason TEXT,
+    payee TEXT NOT NULL, payee_name TEXT, reference TEXT NOT NULL, txid TEXT, reason TEXT,
     created_at TEXT NOT NULL, settle_due REAL, settled_at TEXT,
     PRIMARY KEY (account, key)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS payments_due ON payments (settle_due) WHERE status = 'accepted';
 CREATE TABLE IF NOT EXISTS refunds (
     account TEXT NOT NULL, payment TEXT NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
-    status TEXT NOT NULL CHECK (status IN ('settled', 'rejected')),
-    amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL, reason TEXT, created_at TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('accepted', 'settled', 'rejected')),
+    amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL, note TEXT, reason TEXT,
+    created_at TEXT NOT NULL, settle_due REAL, settled_at TEXT,
     PRIMARY KEY (account, payment, key), FOREIGN KEY (account, payment) REFERENCES payments (account, key)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS deposits (
@@ -41,12 +42,24 @@ CREATE TABLE IF NOT EXISTS lines (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL, account TEXT NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL,
-    due REAL NOT NULL, held INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, delivered_at TEXT
+    due REAL NOT NULL, held INTEGER NOT NULL DEFAULT 0, joins INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, delivered_at TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due) WHERE delivered_at IS NULL;
 CREATE TABLE IF NOT EXISTS requests (
     id TEXT PRIMARY KEY, at TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
     idempotency_key TEXT, status INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS access_tokens (
+    digest TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES accounts, scopes TEXT NOT NULL, expires REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS pix_keys (
+    key TEXT PRIMARY KEY, present INTEGER NOT NULL, name TEXT, kind TEXT NOT NULL, account TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS charges (
+    account TEXT NOT NULL REFERENCES accounts, txid TEXT NOT NULL, amount INTEGER NOT NULL CHECK (amount > 0),
+    key TEXT NOT NULL, note TEXT, seconds INTEGER NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (account, txid)
 ) STRICT;
 """
 
@@ -107,6 +120,7 @@ def ledger(db: sqlite3.Connection) -> dict[str, Any]:
         "payments": [payment(r) | {"account": r["account"]} for r in rows("SELECT * FROM payments ORDER BY rowid")],
         "refunds": [refund(r) | {"account": r["account"]} for r in rows("SELECT * FROM refunds ORDER BY rowid")],
         "deposits": [deposit(r) for r in rows("SELECT * FROM deposits ORDER BY rowid")],
+        "charges": [dict(r) for r in rows("SELECT account, txid, amount, key, note FROM charges ORDER BY rowid")],
         "requests": [dict(r) for r in rows("SELECT at, method, path, idempotency_key, status FROM requests ORDER BY rowid")],
         "webhooks": [dict(r) for r in rows("SELECT id, account, type, attempts, delivered_at FROM outbox ORDER BY seq")],
         "balances": {r["account"]: r["balance"] for r in rows("SELECT account, balance FROM accounts")},
