@@ -99,6 +99,7 @@ def test_other_schemes_are_read_over_and_the_old_txid_is_named() -> None:
         (changed("62070503***", "62140503***0503***"), "62-05: is there twice"),
         (changed("62070503***", "62070603***"), "62-05: is missing"),
         (changed("62070503***", "62070504***"), "62-05: its length is 04"),
+        (changed("62070503***", "62150503***"), "63 is the last id"),
         (changed("62070503***", "6204abcd"), "62- at character 1: an id of two digits"),
         (changed("62070503***", "6230" + "0526" + "x" * 26), "62-05: the txid has 1 to 25"),
         (changed("br.gov.bcb.pix", "br.gov.bcb.xip"), "26 to 51: one of them"),

@@ -184,8 +184,10 @@ def test_a_life_that_is_none_is_refused(client: Client, bad: dict[str, Any]) -> 
 
 
 def test_a_pix_is_sent_and_told_in_bacens_shape(client: Client) -> None:
-    status, paid = client.pay("k1", txid="abc123", favorecido={"chave": "maria@example.com", "nome": "Maria"})
+    payee = {"chave": "maria@example.com", "nome": "Maria"}
+    status, paid = client.pay("k1", txid="abc123", favorecido=payee)
     assert status == 201
+    assert client.pay("k1", txid="abc123", favorecido=payee) == (201, paid)
     times, e2e = paid.pop("horario"), paid.pop("e2eId")
     assert pix.moment(e2e, "E")
     assert re.fullmatch(TIME, times["solicitacao"])
