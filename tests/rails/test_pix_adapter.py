@@ -28,7 +28,7 @@ from rails.adapters.pix_answers import judge_payment, judge_refund
 from rails.sandbox.launch import Provider
 from rails.sandbox.webhooks import signature
 from tests.support.inbox import Inbox
-from tests.support.raw_servers import Raw, RawServer, answering, dripping, http_answer, raw_servers, within
+from tests.support.raw_servers import Raw, RawServer, answering, dripping, http_answer, within
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
@@ -57,13 +57,6 @@ def order(key: str = PAYS, **changes: Any) -> Instruction:
 def undo(key: str = BACK, amount: int = 50, **changes: Any) -> RefundInstruction:
     fields: dict[str, Any] = {"key": key, "payment_key": PAYS, "payment_id": None, "amount": amount, "currency": "BRL"}
     return RefundInstruction(**({"send_by": datetime.now(UTC) + SOON} | fields | changes))
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    provider = Provider(tmp_path_factory.mktemp("bank")).start()
-    yield provider
-    assert provider.stop() == 0
 
 
 @pytest.fixture
@@ -654,12 +647,6 @@ def test_after_kill_9_the_query_finds_the_one_pix(tmp_path: pathlib.Path) -> Non
 # Servers that behave worse than any bank.
 
 
-@pytest.fixture
-def raw() -> Iterator[Raw]:
-    with raw_servers() as start:
-        yield start
-
-
 def good(**changes: Any) -> dict[str, Any]:
     answer = {
         "idEnvio": PAYS,
@@ -1097,20 +1084,17 @@ def test_one_message_holds_several_events() -> None:
     ]
 
 
-def test_the_bank_itself_is_understood(running: Provider) -> None:
-    box = Inbox()
-    running.open_account("hook", "key-hook", 10_000, webhook_url=box.url, webhook_secret=SECRET, api="pix")
+def test_the_bank_itself_is_understood(running: Provider, inbox: Inbox) -> None:
+    running.open_account("hook", "key-hook", 10_000, webhook_url=inbox.url, webhook_secret=SECRET, api="pix")
     adapter = PixAdapter.connect(connection(running, "hook"))
     running.fault("webhook_together", key=PAYS)
     adapter.send(order(), within(5))
     adapter.refund(undo(), within(5))
-    box.wait(1)
+    inbox.wait(1)
     running.fault("webhook_twice")
     running.call("POST", "/_control/deposits", {"account": "hook", "amount": 7, "currency": "BRL", "payer": "j@e.com"})
-    box.wait(3)
-    box.server.shutdown()
-    box.server.server_close()
-    told = [adapter.parse_webhook(headers, body, [SECRET], datetime.now(UTC)) for headers, body in box.events]
+    inbox.wait(3)
+    told = [adapter.parse_webhook(headers, body, [SECRET], datetime.now(UTC)) for headers, body in inbox.events]
     assert [[(n.kind, n.key) for n in notices] for notices in told] == [[("payment", PAYS), ("refund", BACK)], *[[("deposit", None)]] * 2]
     assert told[1] == told[2]
 

@@ -30,21 +30,6 @@ TXID = "cobranca0123456789abcdefghij"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    provider = Provider(tmp_path_factory.mktemp("bank")).start()
-    yield provider
-    assert provider.stop() == 0
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    box = Inbox()
-    yield box
-    box.server.shutdown()
-    box.server.server_close()
-
-
 class Client:
     """One account at the bank, opened for one test, with a token of the Pix API."""
 
