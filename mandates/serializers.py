@@ -5,7 +5,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from codespar.lib import clock, ids
+from codespar.lib import clock, ids, payees
+from codespar.lib.errors import Invalid
 from codespar.lib.windows import render as render_windows
 from codespar.rest import fields
 from mandates import documents, scopes
@@ -24,12 +25,19 @@ from mandates.models import (
 
 
 class AccountIn(fields.Strict):
-    """Where a counterparty is paid: a Pix key, and the rails that can pay it."""
+    """Where a counterparty is paid, and the rails that can pay it. The value is kept in the normal form of its type."""
 
     id = fields.Id("acc", required=False)
-    type = fields.one_of("pix_key")
+    type = fields.one_of(*payees.KINDS)
     value = fields.Text(longest=140)
     rails = fields.Several(fields.Slug(), required=False)
+
+    def validate(self, account: dict[str, Any]) -> dict[str, Any]:
+        try:
+            value = payees.normal(account["type"], account["value"])
+        except Invalid as error:
+            raise serializers.ValidationError({"value": error.detail}) from error
+        return {"rails": list(payees.RAILS[account["type"]]), **account, "value": value}
 
 
 class CounterpartyIn(fields.Strict):
@@ -41,7 +49,7 @@ class CounterpartyIn(fields.Strict):
     def validate_accounts(self, accounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if not 1 <= len(accounts) <= 50 or len({account["value"] for account in accounts}) != len(accounts):
             raise serializers.ValidationError("A counterparty has 1 to 50 accounts, each value once.")
-        return [{"rails": ["sandbox"], **account} for account in accounts]
+        return accounts
 
 
 class CounterpartyChangeIn(CounterpartyIn):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from rails import pix
+from codespar.lib import pix
 from rails.adapters import judging, notices, pix_answers, pix_tokens, reading
 from rails.adapters.base import (
     Action,

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rails import pix
+from codespar.lib import pix
+from codespar.lib.pix import BadPix
 from rails.adapters import judging, reading
 from rails.adapters.base import KEY, Deposit, Instruction, Notice, RefundInstruction, Result, Statement, StatementLine
 from rails.adapters.judging import Verdict
-from rails.pix import BadPix
 
 TYPES = "https://pix.bcb.gov.br/api/v2/error/"
 E2E, RTR = "E[0-9]{20}[A-Za-z0-9]{11}", "D[0-9]{20}[A-Za-z0-9]{11}"

@@ -20,8 +20,8 @@ from tests.support.world import World, later, raw_id
 
 WITH_ID = [operation for operation in operations.operations() if operation.parameter]
 LISTS = [operation for operation in operations.operations() if operation.lists]
-# Written by the sealing of every organisation's chain, and by the use of a token: not by whoever attacks.
-MOVING = {"ledger_checkpoints", "access_tokens"}
+# Written by the sealing of every organisation's chain, by reading its banks' statements, and by the use of a token: not by whoever attacks.
+MOVING = {"ledger_checkpoints", "access_tokens", "reconciliations", "reconciliation_states", "statement_lines"}
 # Members that are new in every answer.
 NEW = {"id", "request_id", "created_at", "updated_at", "submit_by", "receipt"}
 _TABLES = """

@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from celery import Celery
 
 from codespar.launcher.stack import StackInfo
 from tests.support import verifying
 from tests.support import world as worlds
+from tests.support.reconciling import edit, reconciled
 from tests.support.world import World, raw_id
 
 
@@ -25,24 +25,6 @@ def _no_faults_left(stack: StackInfo) -> Any:
     httpx2.delete(f"{stack.sandbox_url}/_control", timeout=10)
 
 
-def reconciled(world: World, seconds: float = 30) -> dict[str, Any]:
-    """The next run after now, which is due now and not in a minute."""
-    asked = datetime.now(UTC)
-    with world.db("super") as connection:
-        connection.execute("UPDATE reconciliation_states SET next_at = clock_timestamp() WHERE org_id = %s", [raw_id(world.org)])
-    with Celery(broker=world.info.env("rail")["CODESPAR_REDIS_URL"]) as clock:
-        # As beat does it every few seconds.
-        clock.send_task("rails.tasks.reconcile", args=("sandbox",), queue="rail")
-    until = time.monotonic() + seconds
-    while True:
-        runs = world.people().get("/v1/reconciliations?limit=5")["data"]
-        over = [run for run in runs if run["status"] != "running" and datetime.fromisoformat(run["started_at"]) > asked]
-        if over:
-            return dict(over[-1])
-        assert time.monotonic() < until, runs
-        time.sleep(0.2)
-
-
 def settled(world: World, amount: int = 1000) -> tuple[str, str]:
     """A payment that settled long enough ago to stand in a statement: (payment, our key at the bank)."""
     payment = world.settled(world.pay(amount).json()["id"])
@@ -54,11 +36,6 @@ def settled(world: World, amount: int = 1000) -> tuple[str, str]:
 def unmatched(world: World) -> int:
     """Lines that agree with nothing yet."""
     return int(world.rows("SELECT count(*) AS n FROM statement_lines WHERE current AND NOT matched")[0]["n"])
-
-
-def edit(world: World, key: str, edit: str, **values: Any) -> None:
-    body = {"account": world.account, "key": key, "edit": edit, **values}
-    httpx2.post(f"{world.info.sandbox_url}/_control/statement", json=body, timeout=10).raise_for_status()
 
 
 def cases(world: World) -> list[dict[str, Any]]:

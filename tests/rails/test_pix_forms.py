@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rails import pix
-from rails.pix import BadPix, BRCode, Kind
+from codespar.lib import pix
+from codespar.lib.pix import BadPix, BRCode, Kind
 
 # Bacen, Manual do BR Code and Manual de Padrões para Iniciação do Pix: a static code, a dynamic one, and one with other schemes' ids
 # (its txid, of 2020, has a hyphen, which is not allowed any more).

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from rails import pix
+from codespar.lib import pix
 from rails.sandbox.launch import Provider
 from tests.support.inbox import Inbox
 

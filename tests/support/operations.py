@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from codespar.launcher.stack import StackInfo
 from codespar.lib import sdjwt
+from tests.support import reconciling
 from tests.support import world as worlds
 from tests.support.world import BRL, World, key, later
 
@@ -21,6 +22,7 @@ SERVICES = ("api", "console")
 PREFIXES = {
     "agent": "agt",
     "counterparty": "ctp",
+    "discrepancy": "dsc",
     "entry": "ent",
     "mandate": "mnd",
     "member": "mem",
@@ -132,6 +134,8 @@ class Furnished:
             return str(people.post("/v1/members", {"email": f"{key()}@x.example", "name": "M", "roles": ["oncall"]})["id"])
         if operation.id in ("tokens_revoke", "tokens_rotate"):
             return str(people.post("/v1/tokens", {"holder": self.ids["agent"], "name": "t", "expires_at": later(days=1)})["id"])
+        if operation.id == "discrepancies_resolve":
+            return reconciling.extra(world)
         if operation.id == "stops_lift":
             return str(world.stop("counterparty", self.ids["spare_counterparty"])["id"])
         return self.ids[operation.parameter or ""] if operation.parameter else ""
@@ -154,6 +158,7 @@ class Furnished:
             "counterparties_create": payee,
             "counterparties_retire": {"from_version": 1},
             "counterparties_update": payee | {"from_version": 1},
+            "discrepancies_resolve": {"verdict": "ours", "reason": "a test"},
             "mandates_issue": {"agent": self.ids["agent"], "currency": BRL, "max_amount": 100, "expires_at": later(days=1)},
             "mandates_revoke": {"reason": "a test"},
             "members_change_roles": {"roles": ["auditor"]},
@@ -201,6 +206,7 @@ def furnish(world: World) -> Furnished:
         "revocation": people.post("/v1/revocations", {"scope": "agent", "id": spare, "reason": "a test"})["id"],
         "agent": world.agent,
         "counterparty": world.counterparty,
+        "discrepancy": reconciling.extra(world),
         "entry": world.entries()[-1]["id"],
         "mandate": world.mandate,
         "member": member,
