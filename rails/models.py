@@ -274,3 +274,35 @@ class DiscrepancyResolution(TenantModel):
     class Meta(TenantModel.Meta):
         db_table = "discrepancy_resolutions"
         ordering = ("-at",)
+
+
+class Ruling(TenantModel):
+    """How one person says that a payment ended."""
+
+    id = models.UUIDField(primary_key=True)
+    payment_id = models.UUIDField()
+    outcome = models.TextField()
+    proposed_by = models.UUIDField()
+    reason_commit = models.TextField()
+    evidence_commit = models.TextField()
+    at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "payment_rulings"
+        ordering = ("-id",)
+
+
+class RulingConfirmation(TenantModel):
+    """The other person's word."""
+
+    ruling_id = models.UUIDField(primary_key=True)
+    payment_id = models.UUIDField()
+    proposed_by = models.UUIDField()
+    confirmed_by = models.UUIDField()
+    at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "ruling_confirmations"
+        ordering = ("-at",)

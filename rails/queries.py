@@ -13,7 +13,7 @@ from ledger.serializers import receipt
 from mandates.models import Decision
 from rails import breakers, serializers
 from rails.adapters import ADAPTERS
-from rails.models import Approval, ApprovalVote, Discrepancy, DiscrepancyResolution, Payment, Refund
+from rails.models import Approval, ApprovalVote, Discrepancy, DiscrepancyResolution, Payment, Refund, Ruling, RulingConfirmation
 
 
 def status(org: UUID, payment: UUID) -> str:
@@ -56,6 +56,18 @@ def discrepancies(org: UUID, rows: list[Discrepancy]) -> list[dict[str, Any]]:
     [openings] = together(org, (Opening, "commit IN (SELECT decode(x, 'hex') FROM unnest(%s::text[]) x)", [commits]))
     texts = {bytes(opening.commit).hex(): bytes(opening.value).decode() for opening in openings}
     return [serializers.discrepancy(row, resolutions.get(row.id), texts) for row in rows]
+
+
+def ruling(payment: Payment, ruling: UUID) -> dict[str, Any]:
+    """One ruling on a payment, and whether it was confirmed. Raises `NotFound`."""
+    [rows, confirmations] = together(
+        payment.org_id,
+        (Ruling, "id = %s AND payment_id = %s", [str(ruling), str(payment.id)]),
+        (RulingConfirmation, "ruling_id = %s", [str(ruling)]),
+    )
+    if not rows:
+        raise NotFound("There is no such ruling on this payment.")
+    return serializers.ruling(rows[0], confirmations[0] if confirmations else None, payment)
 
 
 def approval_of(org: UUID, payment: UUID) -> str | None:

@@ -17,7 +17,7 @@ from django.conf import settings
 
 from codespar.lib import canonical, clock, db, ids
 from ledger import records
-from rails import accounts, booking, breakers, hints, outcomes, queue, workers
+from rails import accounts, booking, breakers, hints, late, outcomes, queue, workers
 from rails.adapters.base import Adapter, Capabilities, Result, Statement, StatementLine, Unreadable
 from rails.faults import FAULTS, guarded
 
@@ -228,7 +228,7 @@ def _settle(run: Run, items: list[Row]) -> None:
 
 def _case(kind: str, *, about: str, ours: Row | None = None, theirs: Row | None = None, **more: str | None) -> Row:
     """One discrepancy: `about` is what it is about, `ours` and `theirs` what each side says."""
-    return {"kind": kind, "about": about, "ours": ours or {}, "theirs": theirs or {}, **more}
+    return {"id": ids.wire("dsc", ids.new()), "kind": kind, "about": about, "ours": ours or {}, "theirs": theirs or {}, **more}
 
 
 def _flag(run: Run, cases: list[Row]) -> None:
@@ -240,6 +240,10 @@ def _flag(run: Run, cases: list[Row]) -> None:
     for start in range(0, len(fresh), queue.BATCH):
         _open(run, fresh[start : start + queue.BATCH])
     run.flagged = len(fresh)
+    for case in fresh:
+        # Whom our books hold as unpaid and the rail has paid, to the last unit: the money is gone, whatever people find.
+        if case["kind"] == "status" and case["payment"] and case["theirs"]["amount"] == case["ours"]["amount"]:
+            late.book(run.org, UUID(case["payment"]), case["id"])
 
 
 def _open(run: Run, cases: list[Row]) -> None:
@@ -262,7 +266,7 @@ def _item(case: Row, openings: records.Openings) -> Row:
     payees = {side: case[side]["payee"] for side in ("ours", "theirs") if case[side].get("payee") is not None}
     wired = {"payment": "pay", "refund": "ref"}
     item = {
-        "id": ids.wire("dsc", ids.new()),
+        "id": case["id"],
         "kind": case["kind"],
         "about": case["about"],
         "ref": case.get("ref"),

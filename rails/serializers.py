@@ -16,8 +16,9 @@ from ledger.serializers import ReceiptOut
 from mandates.decision import Ask, Decision
 from rails.actions.discrepancies import VERDICTS
 from rails.actions.payments import Texts
+from rails.actions.rulings import OUTCOMES
 from rails.adapters.base import Capabilities
-from rails.models import Discrepancy, DiscrepancyResolution, Payment, Reconciliation, Refund
+from rails.models import Discrepancy, DiscrepancyResolution, Payment, Reconciliation, Refund, Ruling, RulingConfirmation
 from wallets.serializers import MoneyOut
 
 CLAIMS = ("name", "country", "category", "account")
@@ -246,6 +247,27 @@ class ResolveIn(fields.Strict):
     reason = fields.Text(longest=2000, lines=True)
 
 
+class RulingIn(fields.Strict):
+    """How the payment ended, why you say so, and what shows it (a reference, a bank's letter, a hash)."""
+
+    outcome = fields.one_of(*OUTCOMES)
+    reason = fields.Text(longest=2000, lines=True)
+    evidence = fields.Text(longest=2000, lines=True)
+
+
+class RulingOut(serializers.Serializer[Any]):
+    """`confirmed_by` is null until another person has agreed."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    payment = serializers.CharField()
+    outcome = serializers.CharField()
+    proposed_by = serializers.CharField()
+    confirmed_by = serializers.CharField(allow_null=True)
+    at = serializers.CharField()
+
+
 class DeniedOut(Problem):
     """A denial is a stored payment and a problem document at once. A refusal at the door has no payment."""
 
@@ -306,6 +328,19 @@ def discrepancy(row: Discrepancy, resolution: DiscrepancyResolution | None, text
             "by": ids.wire("mem", resolution.member_id),
             "at": clock.stamp(resolution.at),
         },
+    }
+
+
+def ruling(row: Ruling, confirmation: RulingConfirmation | None, of: Payment) -> dict[str, Any]:
+    return {
+        "id": ids.wire("rul", row.id),
+        "object": "ruling",
+        "livemode": of.livemode,
+        "payment": ids.wire("pay", row.payment_id),
+        "outcome": row.outcome,
+        "proposed_by": ids.wire("mem", row.proposed_by),
+        "confirmed_by": confirmation and ids.wire("mem", confirmation.confirmed_by),
+        "at": clock.stamp(row.at),
     }
 
 

@@ -16,6 +16,8 @@ people = [
     path("v1/payments/<str:payment>/refund", views.PaymentRefund.as_view()),
     path("v1/payments/<str:payment>/approve", views.PaymentApprove.as_view()),
     path("v1/payments/<str:payment>/deny", views.PaymentDeny.as_view()),
+    path("v1/payments/<str:payment>/rulings", views.PaymentRulings.as_view()),
+    path("v1/rulings/<str:ruling>/confirm", views.RulingConfirm.as_view()),
     path("v1/reconciliations", views.Reconciliations.as_view()),
     path("v1/discrepancies", views.Discrepancies.as_view()),
     path("v1/discrepancies/<str:discrepancy>", views.DiscrepancyDetail.as_view()),

@@ -16,8 +16,8 @@ from codespar.rest.openapi import IDEMPOTENCY_KEY, PAGE, PREFER, listed
 from codespar.rest.problem import CONTENT_TYPE
 from codespar.rest.views import Endpoint
 from rails import answering, queries, serializers, webhooks
-from rails.actions import discrepancies, payments, refunds, votes
-from rails.models import Discrepancy, Payment, Reconciliation, Refund
+from rails.actions import discrepancies, payments, refunds, rulings, votes
+from rails.models import Discrepancy, Payment, Reconciliation, Refund, Ruling
 
 _DRY = OpenApiParameter("dry_run", {"type": "boolean", "default": False}, OpenApiParameter.QUERY)
 _KEY = OpenApiParameter(
@@ -139,6 +139,33 @@ class PaymentDeny(Endpoint):
         reason, approval = fields.read(serializers.DenyIn, request)["reason"], queries.approval_of(caller.org, row.id)
         act = lambda: votes.deny(caller, payment=row, approval=_needed(approval), reason=reason, idempotency=key) or None  # noqa: E731
         return answers.once(request, key, act, lambda made: (200, queries.payment(caller.org, _payment(request, made).id)))
+
+
+class PaymentRulings(Endpoint):
+    """One person says how a payment that needs a human ended. Nothing moves before another one confirms it."""
+
+    scopes = {"POST": "payments:rule"}
+
+    @extend_schema(operation_id="payments_rule", request=serializers.RulingIn, responses={201: serializers.RulingOut})
+    def post(self, request: Request, payment: str) -> Response:
+        row, body = _to_change(request, payment, "payments_rule"), fields.read(serializers.RulingIn, request)
+        made = rulings.propose(principal(request), payment=row, **body)
+        return Response(queries.ruling(row, made), status=201)
+
+
+class RulingConfirm(Endpoint):
+    """Another person agrees: the payment has ended."""
+
+    scopes = {"POST": "payments:rule"}
+
+    @extend_schema(operation_id="rulings_confirm", request=None, responses={200: serializers.RulingOut})
+    def post(self, request: Request, ruling: str) -> Response:
+        caller = principal(request)
+        found = pages.one(Ruling, caller.org, pages.path_id(ruling, "rul", "ruling"), "ruling")
+        # In the caller's mode, or it is nobody's.
+        payment = pages.one(Payment, caller.org, found.payment_id, "ruling", livemode=caller.livemode)
+        rulings.confirm(caller, payment=payment, ruling=found)
+        return Response(queries.ruling(payment, found.id))
 
 
 class Reconciliations(Endpoint):

@@ -130,6 +130,8 @@ _CHECKS = {
         "attempts_send_by": "An attempt that has not left within a minute never leaves.",
         "attempts_submit_by": "A payment leaves before what allowed it closes, or not at all.",
     },
+    "payment_rulings": {"payment_rulings_outcome": "Who rules says that the payment settled, failed, or is written off."},
+    "ruling_confirmations": {"ruling_confirmations_another_person": "How a payment ended is said by two people, never by one."},
     "reconciliations": {
         "reconciliations_status": "A look at the provider's records is under way, done, or has failed.",
         "reconciliations_finished": "What is over says when.",
@@ -223,6 +225,7 @@ _UNIQUE = {
         "refunds_provider": "The provider's own id belongs to one refund.",
         "refunds_rail_ref": "A key that a rail was told belongs to one refund.",
     },
+    "payment_rulings": {"payment_rulings_proposer": "A confirmation can name a ruling together with who proposed it."},
     "statement_lines": {"statement_lines_current": "Of what a provider told of a line, one version is what it tells now."},
     "discrepancies": {"discrepancies_once": "One thing that does not agree is one case of a kind, for ever."},
     "attempts": {"attempts_once": "A payment, and each of its refunds, is sent once: never retried."},
@@ -234,6 +237,14 @@ _UNIQUE = {
 }
 
 _FOREIGN = {
+    "payment_rulings": {
+        "payment_rulings_of": "A ruling is on a payment of the organisation.",
+        "payment_rulings_member": "Who rules is a member of the organisation.",
+    },
+    "ruling_confirmations": {
+        "ruling_confirmations_of": "What is confirmed is a ruling of the organisation, on its payment, and names who proposed it.",
+        "ruling_confirmations_member": "Who confirms is a member of the organisation.",
+    },
     "reconciliation_states": {"reconciliation_states_account": "What is read is an account of the organisation's own."},
     "reconciliations": {"reconciliations_of": "A look at the provider's records is at an account of the organisation's own."},
     "statement_lines": {
@@ -359,6 +370,8 @@ APPEND_ONLY = [
     "breaker_changes",
     "discrepancies",
     "discrepancy_resolutions",
+    "payment_rulings",
+    "ruling_confirmations",
     "ledger_entries",
     "ledger_openings",
     "ledger_checkpoints",
@@ -406,6 +419,8 @@ TENANT = [
     "statement_lines",
     "discrepancies",
     "discrepancy_resolutions",
+    "payment_rulings",
+    "ruling_confirmations",
     "webhook_messages",
     "ledger_entries",
     "ledger_heads",

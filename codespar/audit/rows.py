@@ -9,7 +9,7 @@ NAMED = {
     "organisations": "org", "projects": "prj", "agents": "agt", "members": "mem", "access_tokens": "tok", "rail_accounts": "key",
     "accounts": "wal", "transfers": "tr", "holds": "hld", "credits": "crd", "counterparties": "ctp", "mandates": "mnd",
     "revocations": "rev", "stops": "stp", "policies": "pol", "decisions": "dec", "payments": "pay", "approvals": "apr", "refunds": "ref",
-    "attempts": "att", "attempt_results": "evt", "breaker_changes": "brk", "discrepancies": "dsc",
+    "attempts": "att", "attempt_results": "evt", "breaker_changes": "brk", "discrepancies": "dsc", "payment_rulings": "rul",
 }  # fmt: skip
 _ONLY = {"accounts": "t.kind = 'wallet'"}
 
@@ -46,6 +46,8 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ("payments.submitted payments.followed", "$.data.items[*].attempt", "attempts"),
     ("payments.resulted", "$.data.items[*].id", "attempt_results"),
     ("payments.resulted", '$.data.items[*] ? (@.to == "settled").transfer', "transfers"),
+    ("payment.ruled", "$.data.ruling.id", "payment_rulings"),
+    ("payment.settled_late", "$.data.payment.id", "payments"),
     ("rail.breaker_changed", "$.data.id", "breaker_changes"),
     ("reconciliation.flagged", "$.data.items[*].id", "discrepancies"),
     ("discrepancy.resolved", "$.data.id", "discrepancies"),

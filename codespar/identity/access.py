@@ -11,6 +11,7 @@ SCOPES: dict[str, str] = {
     "payments:read": "read payments",
     "payments:approve": "approve or deny a payment that waits for a person",
     "payments:refund": "refund a settled payment",
+    "payments:rule": "say how a payment that needs a human ended, and confirm what somebody else said",
     "mandates:read": "read mandates",
     "mandates:write": "issue a mandate, resume a paused one",
     "mandates:pause": "pause a mandate",
@@ -64,6 +65,7 @@ ROLES: dict[str, frozenset[str]] = {
         | {
             "payments:approve",
             "payments:refund",
+            "payments:rule",
             "discrepancies:resolve",
             "counterparties:write",
             "policies:write",

@@ -71,7 +71,9 @@ def test_reading_needs_a_scope_to_read_and_changing_one_to_change(stack: StackIn
         # Taking a copy reads the ledger, and more of it than its lists show: that has a scope of its own.
         assert (verb in ("read", "export")) == (operation.method == "GET"), operation
         named = operation.path.split("/")[2]
-        assert thing in {"rail-accounts": ("rails", "projects"), "revocations": ("stops", "mandates")}.get(named, (named,)), operation
+        assert thing in {"rail-accounts": ("rails", "projects"), "revocations": ("stops", "mandates"), "rulings": ("payments",)}.get(
+            named, (named,)
+        ), operation
     for verb, operation_id in (("approve", "payments_approve"), ("approve", "payments_deny"), ("refund", "payments_refund")):
         assert {needed(one) for one in CLOSED if one.id == operation_id} == {f"payments:{verb}"}
     assert [one.id for one in CLOSED if needed(one).endswith(":export")] == ["ledger_export"]

@@ -9,6 +9,7 @@ from tests.attacks.cases_mandates import change, copied
 from tests.support.scene import Cursor
 
 NOW = "2030-01-01T00:00:00Z"
+RULING = uuid4()
 
 
 def paid(change: str) -> Case:
@@ -119,6 +120,36 @@ def resolution(**changes: object) -> Case:
     return case
 
 
+def ruling(**changes: object) -> Case:
+    def case(c: Cursor) -> None:
+        member = c.run("SELECT id FROM members WHERE org_id = %s LIMIT 1", c.scene.org)[0]["id"]
+        row = {"id": RULING, "payment_id": c.scene.paid, "outcome": "settled", "proposed_by": member, "entry_id": uuid4()}
+        c.insert("payment_rulings", **row | {"reason_commit": "0" * 64, "evidence_commit": "0" * 64} | changes)
+
+    return case
+
+
+def confirmation(**changes: object) -> Case:
+    """By whoever proposed it."""
+
+    def case(c: Cursor) -> None:
+        ruling()(c)
+        member = c.run("SELECT proposed_by FROM payment_rulings WHERE org_id = %s AND id = %s", c.scene.org, RULING)[0]["proposed_by"]
+        row = {"ruling_id": RULING, "payment_id": c.scene.paid, "proposed_by": member, "confirmed_by": member, "entry_id": uuid4()}
+        c.insert("ruling_confirmations", **row | changes)
+
+    return case
+
+
+def confirmed(c: Cursor) -> None:
+    """By somebody else, around every rule."""
+    ruling()(c)
+    c.run("SET LOCAL session_replication_role = replica")
+    row = {"ruling_id": RULING, "payment_id": c.scene.paid, "proposed_by": uuid4(), "confirmed_by": uuid4(), "entry_id": uuid4()}
+    c.insert("ruling_confirmations", **row)
+    c.run("SET LOCAL session_replication_role = origin")
+
+
 def twice(case: Case, again: Case) -> Case:
     """One after the other, in one transaction."""
 
@@ -201,6 +232,8 @@ CASES: dict[str, list[Case]] = {
         copied("attempt_results", id=uuid4(), result="canceled", moved=-1),
     ],
     "attempt_results_proof": [copied("attempt_results", id=uuid4(), proof="trust me")],
+    "payment_rulings_outcome": [ruling(outcome="forgotten")],
+    "ruling_confirmations_another_person": [confirmation()],
     "reconciliations_status": [lambda c: _do(c, "UPDATE reconciliations SET status = 'fine', finished_at = now() WHERE id = %s", run(c))],
     "reconciliations_finished": [lambda c: _do(c, "UPDATE reconciliations SET status = 'done' WHERE id = %s", run(c))],
     "statement_lines_kind": [line(kind="rumour")],

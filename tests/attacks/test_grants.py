@@ -34,6 +34,8 @@ FUNCTIONS: dict[str, set[str]] = {
     "control": EVERYBODY
     | {
         "discrepancy_resolve(uuid,bytea,bytea,bytea,jsonb)",
+        "payment_rule(uuid,bytea,bytea,bytea,jsonb)",
+        "payment_ruling_confirm(uuid,bytea,bytea,bytea,jsonb)",
         "access_refused(uuid,bytea,bytea,bytea,jsonb)",
         "agent_create(uuid,bytea,bytea,bytea,jsonb)",
         "answer_freeze(uuid,bytea,text,bytea,integer,bytea)",
@@ -92,6 +94,7 @@ FUNCTIONS: dict[str, set[str]] = {
         "may_send(uuid,uuid[])",
         "org_ids()",
         "payment_hand_over(uuid,bytea,bytea)",
+        "payment_settled_late(uuid,bytea,bytea)",
         "payments_end_unsent(uuid,bytea,bytea)",
         "payments_follow(uuid,bytea,bytea)",
         "payments_result(uuid,bytea,bytea,jsonb)",

@@ -49,6 +49,8 @@ MADE: dict[str, Any] = {
     "breaker_changes": cases_payments.breaker(),
     "discrepancies": cases_payments.discrepancy(),
     "discrepancy_resolutions": cases_payments.resolution(),
+    "payment_rulings": cases_payments.ruling(),
+    "ruling_confirmations": cases_payments.confirmed,
 }
 
 

@@ -72,10 +72,12 @@ WHERE u.org_id = %(org)s AND (u.spent, u.uses) <> (h.amount, h.uses)
 UNION ALL
 SELECT format('payment %%s is %%s and its hold %%s', p.id, p.status, r.captured)
 FROM payments p LEFT JOIN hold_resolutions r ON r.org_id = p.org_id AND r.hold_id = p.hold_id
+CROSS JOIN LATERAL (SELECT coalesce(sum(t.amount), 0) AS amount FROM transfers t
+                    WHERE t.org_id = p.org_id AND t.payment_id = p.id AND t.kind = 'settled_late') late
 WHERE p.org_id = %(org)s AND p.hold_id IS NOT NULL AND CASE
-    WHEN p.status IN ('settled', 'reversing', 'reversed') THEN r.captured IS DISTINCT FROM p.captured OR p.captured = 0
+    WHEN p.status IN ('settled', 'reversing', 'reversed', 'written_off') THEN r.captured + late.amount IS DISTINCT FROM p.captured OR p.captured = 0
     WHEN p.status IN ('failed', 'canceled', 'expired') THEN r.released IS DISTINCT FROM p.amount
-    WHEN p.status = 'needs_human' THEN r.captured <> p.captured
+    WHEN p.status = 'needs_human' THEN r.captured + late.amount <> p.captured
     ELSE r.hold_id IS NOT NULL END
 UNION ALL
 SELECT format('payment %%s: refunded %%s refunding %%s, by its refunds %%s and %%s', p.id, p.refunded, p.refunding, f.done, f.open)

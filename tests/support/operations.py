@@ -30,6 +30,7 @@ PREFIXES = {
     "policy": "pol",
     "project": "prj",
     "revocation": "rev",
+    "ruling": "rul",
     "stop": "stp",
     "token": "tok",
     "wallet": "wal",
@@ -134,6 +135,10 @@ class Furnished:
             return str(people.post("/v1/members", {"email": f"{key()}@x.example", "name": "M", "roles": ["oncall"]})["id"])
         if operation.id in ("tokens_revoke", "tokens_rotate"):
             return str(people.post("/v1/tokens", {"holder": self.ids["agent"], "name": "t", "expires_at": later(days=1)})["id"])
+        if operation.id == "payments_rule":
+            return self.conflicted()
+        if operation.id == "rulings_confirm":
+            return self.ruling()
         if operation.id == "discrepancies_resolve":
             return reconciling.extra(world)
         if operation.id == "stops_lift":
@@ -144,6 +149,18 @@ class Furnished:
         """A counterparty that an agent proposed and nobody has confirmed: whoever pays it waits for a person."""
         accounts = [{"type": "pix_key", "value": f"{key()}@payee.example"}]
         return str(self.world.api.post("/v1/counterparties", {"name": "New", "accounts": accounts})["id"])
+
+    def conflicted(self) -> str:
+        """A payment that needs a human: the bank has answered for it with another amount."""
+        self.world.fault("wrong_amount")
+        payment = self.world.settled(self.world.pay(300).json()["id"])
+        assert payment["status"] == "needs_human", payment
+        return str(payment["id"])
+
+    def ruling(self) -> str:
+        """What a colleague proposed about such a payment."""
+        body = {"outcome": "failed", "reason": "a test", "evidence": "a letter"}
+        return str(self.world.people("finance").post(f"/v1/payments/{self.conflicted()}/rulings", body)["id"])
 
     def bodies(self) -> dict[str, Json]:
         """A body that is right for each operation that takes one; a new operation needs a line here."""
@@ -166,6 +183,7 @@ class Furnished:
             "payments_create": self.world.body(100),
             "payments_deny": {"reason": "a test"},
             "payments_refund": money,
+            "payments_rule": {"outcome": "failed", "reason": "a test", "evidence": "a letter"},
             "policies_activate": {"version": 1},
             "policies_create": {"name": key(), "scope": "agent", "scope_id": self.ids["agent"]} | rules,
             "policies_write_version": rules,
@@ -217,5 +235,7 @@ def furnish(world: World) -> Furnished:
         "wallet": world.wallet,
     }
     ids["stop"] = world.stop("counterparty", ids["spare_counterparty"])["id"]
-    every = [*ids.values(), proposed, waiting["id"], denied["id"], refund["id"], world.org]
-    return Furnished(world, ids, waiting["id"], every)
+    made = Furnished(world, ids, waiting["id"])
+    ids["ruling"] = made.ruling()
+    made.all_ids = [*ids.values(), proposed, waiting["id"], denied["id"], refund["id"], world.org]
+    return made

@@ -45,17 +45,22 @@ SELECT e.seq, @tr(t.id), format('(%s) does not move what its record says.', t.ki
 FROM transfers t JOIN @entries e ON e.id = t.entry_id
 LEFT JOIN payments y ON y.org_id = t.org_id AND y.id = t.payment_id
 LEFT JOIN refunds f ON t.kind = 'refund' AND f.org_id = t.org_id AND @ref(f.id) = e.c #>> '{data,refund,id}'
-WHERE t.org_id = @org AND t.kind <> 'settled_late' AND NOT coalesce(e.c -> 'livemode' = to_jsonb(t.livemode) AND CASE
+WHERE t.org_id = @org AND NOT coalesce(e.c -> 'livemode' = to_jsonb(t.livemode) AND CASE
     WHEN t.kind IN ('fund', 'return_to_main', 'deposit') THEN
         e.c #>> '{data,transfer}' = @tr(t.id) AND e.c #> '{data,amount}' = to_jsonb(t.amount)
         AND e.c #>> '{data,currency}' = t.currency
         AND e.kind = CASE t.kind WHEN 'fund' THEN 'wallet.funded' WHEN 'deposit' THEN 'credit.confirmed' ELSE 'wallet.returned' END
         AND (t.kind = 'deposit' OR e.c #>> '{data,wallet}' =
              CASE t.kind WHEN 'fund' THEN @wal(t.credit_id) ELSE @wal(t.debit_id) END)
+    WHEN t.kind = 'settled_late' THEN
+        e.kind = 'payment.settled_late' AND e.c #>> '{data,payment,id}' = @pay(t.payment_id) AND t.currency = y.currency
+        AND @tr(t.id) = e.c #>> CASE t.debit_kind WHEN 'wallet' THEN '{data,payment,wallet_transfer}'::text[] ELSE '{data,payment,receivable_transfer}' END
+        AND t.amount = CASE t.debit_kind WHEN 'wallet' THEN (e.c #>> '{data,payment,from_wallet}')::bigint
+            ELSE (e.c #>> '{data,payment,amount}')::bigint - (e.c #>> '{data,payment,from_wallet}')::bigint END
     WHEN t.kind = 'capture' THEN
         t.currency = y.currency AND t.debit_id = y.wallet_id AND t.mandate_id = y.mandate_id
         AND EXISTS (SELECT FROM jsonb_array_elements(e.c #> '{data,items}') i WHERE i ->> 'transfer' = @tr(t.id)
-            AND i ->> 'payment' = @pay(t.payment_id) AND i ->> 'to' = 'settled'
+            AND i ->> 'payment' = @pay(t.payment_id) AND i ->> 'to' IN ('settled', 'written_off')
             AND t.amount = CASE i ->> 'result' WHEN 'canceled' THEN (i ->> 'moved')::bigint ELSE y.amount END)
     ELSE e.c #>> '{data,refund,transfer}' = @tr(t.id) AND e.c #>> '{data,refund,payment}' = @pay(t.payment_id)
         AND f.payment_id = t.payment_id AND t.amount = f.amount AND t.currency = y.currency END, false)
@@ -125,7 +130,8 @@ LEFT JOIN hold_resolutions r ON r.org_id = h.org_id AND r.hold_id = h.id
 LEFT JOIN ledger_entries x ON x.org_id = y.org_id AND x.id = coalesce(r.entry_id, y.entry_id)
 WHERE y.org_id = @org AND NOT CASE
     WHEN y.status IN ('authorized', 'submitted', 'uncertain') THEN r.hold_id IS NULL
-    WHEN y.status IN ('settled', 'reversing', 'reversed') THEN coalesce(r.captured = y.captured AND r.captured > 0, false)
+    WHEN y.status IN ('settled', 'reversing', 'reversed') THEN coalesce(y.captured > 0 AND r.captured = y.captured - coalesce((
+        SELECT sum(t.amount) FROM transfers t WHERE t.org_id = @org AND t.payment_id = y.id AND t.kind = 'settled_late'), 0), false)
     WHEN y.status IN ('failed', 'canceled', 'expired') THEN coalesce(r.released = h.amount, false) ELSE true END
 
 -- check: refund
