@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rails.sandbox import edits, tables
+from rails.sandbox import edits, outbox, tables
 from rails.sandbox.edits import Edit
 from rails.sandbox.faults import Faults
+from rails.sandbox.tables import timestamp
 from rails.sandbox.writer import Writer
 
 ISPB = "99999004"
@@ -43,10 +44,6 @@ class Order:
     payee: str
     payee_name: str | None
     reference: str
-
-
-def timestamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def digest(api_key: str) -> str:
@@ -324,38 +321,18 @@ class Book:
         self._writer.later(lambda db: db.execute("UPDATE requests SET status = ? WHERE id = ?", (status, note)))
 
     def _event(self, db: sqlite3.Connection, account: str, kind: str, data: dict[str, Any], keys: list[str]) -> None:
-        fault = self._faults.take("webhook", keys)
-        name = fault.fault if fault else ""
-        body = tables.compact({"type": kind, "timestamp": timestamp(), "account": account, "data": data})
-        delay = fault.seconds if fault and name in ("webhook_late", "webhook_out_of_order") else 0.0
-        row = (f"msg_{uuid.uuid4().hex}", account, kind, body, time.time() + delay, name == "webhook_out_of_order")
-        for _ in range(2 if name == "webhook_twice" else 1):
-            db.execute("INSERT INTO outbox (id, account, type, body, due, held) VALUES (?, ?, ?, ?, ?, ?)", row)
+        outbox.put(db, _account(db, account), kind, data, self._faults.take("webhook", keys))
 
     def due_events(self, limit: int, most_attempts: int, default_url: str | None) -> list[sqlite3.Row]:
         """Events to deliver now, oldest first, with the address and the secret of their account."""
-        query = (
-            "SELECT seq, outbox.id, outbox.account, body, attempts, coalesce(webhook_url, ?) AS url, webhook_secret"
-            " FROM outbox JOIN accounts USING (account)"
-            " WHERE delivered_at IS NULL AND due <= ? AND attempts < ? AND url IS NOT NULL ORDER BY due, seq LIMIT ?"
-        )
-        values = (default_url, time.time(), most_attempts, limit)
-        return self._writer.read(lambda db: db.execute(query, values).fetchall())
+        return self._writer.read(lambda db: outbox.due(db, limit, most_attempts, default_url))
 
     def event_delivered(self, seq: int, account: str) -> None:
         """Marks the event delivered, and lets go those that were held back to arrive after it."""
-
-        def work(db: sqlite3.Connection) -> None:
-            sent = "UPDATE outbox SET delivered_at = ?, attempts = attempts + 1 WHERE seq = ?"
-            db.execute(sent, (timestamp(), seq))
-            freed = "UPDATE outbox SET due = ?, held = 0 WHERE account = ? AND held = 1 AND seq < ?"
-            db.execute(freed, (time.time(), account, seq))
-
-        self._writer.run(work)
+        self._writer.run(lambda db: outbox.delivered(db, seq, account))
 
     def event_failed(self, seq: int, retry_in: float) -> None:
-        query = "UPDATE outbox SET attempts = attempts + 1, due = ? WHERE seq = ?"
-        self._writer.run(lambda db: db.execute(query, (time.time() + retry_in, seq)) and None)
+        self._writer.run(lambda db: outbox.failed(db, seq, retry_in))
 
 
 def _must(row: sqlite3.Row | None) -> sqlite3.Row:

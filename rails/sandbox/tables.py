@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import UTC, datetime
 from typing import Any
 
 SCHEMA = """
@@ -110,6 +111,11 @@ def ledger(db: sqlite3.Connection) -> dict[str, Any]:
         "webhooks": [dict(r) for r in rows("SELECT id, account, type, attempts, delivered_at FROM outbox ORDER BY seq")],
         "balances": {r["account"]: r["balance"] for r in rows("SELECT account, balance FROM accounts")},
     }
+
+
+def timestamp() -> str:
+    """Now, as the book writes times."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def compact(value: object) -> str:

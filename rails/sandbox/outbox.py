@@ -1,0 +1,43 @@
+"""Events to deliver: written in the transaction that books what they tell of, delivered by `webhooks.py`."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from typing import Any
+
+from rails.sandbox import tables
+from rails.sandbox.faults import Fault
+
+
+def put(db: sqlite3.Connection, account: sqlite3.Row, kind: str, data: dict[str, Any], fault: Fault | None) -> None:
+    """Writes the event, as the fault wants it."""
+    name = fault.fault if fault else ""
+    body = tables.compact({"type": kind, "timestamp": tables.timestamp(), "account": account["account"], "data": data})
+    delay = fault.seconds if fault and name in ("webhook_late", "webhook_out_of_order") else 0.0
+    row = (f"msg_{uuid.uuid4().hex}", account["account"], kind, body, time.time() + delay, name == "webhook_out_of_order")
+    for _ in range(2 if name == "webhook_twice" else 1):
+        db.execute("INSERT INTO outbox (id, account, type, body, due, held) VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def due(db: sqlite3.Connection, limit: int, most_attempts: int, default_url: str | None) -> list[sqlite3.Row]:
+    """Events to deliver now, oldest first, with the address and the secret of their account."""
+    query = (
+        "SELECT seq, outbox.id, outbox.account, body, attempts, coalesce(webhook_url, ?) AS url, webhook_secret"
+        " FROM outbox JOIN accounts USING (account)"
+        " WHERE delivered_at IS NULL AND due <= ? AND attempts < ? AND url IS NOT NULL ORDER BY due, seq LIMIT ?"
+    )
+    return db.execute(query, (default_url, time.time(), most_attempts, limit)).fetchall()
+
+
+def delivered(db: sqlite3.Connection, seq: int, account: str) -> None:
+    """Marks the event delivered, and lets go those that were held back to arrive after it."""
+    sent = "UPDATE outbox SET delivered_at = ?, attempts = attempts + 1 WHERE seq = ?"
+    db.execute(sent, (tables.timestamp(), seq))
+    freed = "UPDATE outbox SET due = ?, held = 0 WHERE account = ? AND held = 1 AND seq < ?"
+    db.execute(freed, (time.time(), account, seq))
+
+
+def failed(db: sqlite3.Connection, seq: int, retry_in: float) -> None:
+    db.execute("UPDATE outbox SET attempts = attempts + 1, due = ? WHERE seq = ?", (time.time() + retry_in, seq))
