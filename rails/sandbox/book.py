@@ -14,36 +14,18 @@ import sqlite3
 import string
 import time
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rails.sandbox import edits, outbox, tables
+from rails.sandbox import edits, entries, outbox, tables
 from rails.sandbox.edits import Edit
+from rails.sandbox.entries import Order as Order
+from rails.sandbox.entries import Refusal as Refusal
 from rails.sandbox.faults import Faults
 from rails.sandbox.tables import timestamp
 from rails.sandbox.writer import Writer
 
 ISPB = "99999004"
-
-
-class Refusal(Exception):
-    """A request the bank does not carry out: HTTP status, stable code, and a sentence for people."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail = status, code, detail
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a payment is asked to be. Two orders with one key must be equal."""
-
-    amount: int
-    currency: str
-    payee: str
-    payee_name: str | None
-    reference: str
 
 
 def digest(api_key: str) -> str:
@@ -107,7 +89,7 @@ class Book:
                     "secret": webhook_secret,
                 },
             )
-            row = _account(db, account)
+            row = entries.holder(db, account)
             return {name: row[name] for name in ("account", "currency", "balance", "webhook_url")}
 
         shown = self._writer.run(work)
@@ -125,7 +107,7 @@ class Book:
         """The one payment of this key: made now, or the stored one; 409 when the stored one has another body."""
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
-            stored = _payment(db, account, key)
+            stored = entries.payment(db, account, key)
             if stored is None:
                 return self._new_payment(db, account, key, order)
             told = Order(*(stored[n] for n in ("amount", "currency", "payee", "payee_name", "reference")))
@@ -137,7 +119,7 @@ class Book:
 
     def _new_payment(self, db: sqlite3.Connection, account: str, key: str, order: Order) -> dict[str, Any]:
         fault = self._faults.take("book", [key])
-        reason = "declined" if fault and fault.fault == "decline" else _shortfall(db, account, order)
+        reason = "declined" if fault and fault.fault == "decline" else entries.shortfall(db, account, order)
         status = "rejected" if reason else "accepted"
         due = time.time() + fault.seconds if fault and not reason else None
         db.execute(
@@ -149,14 +131,14 @@ class Book:
             ),
         )
         if reason:
-            self._event(db, account, "payment.rejected", tables.payment(_must(_payment(db, account, key))), [key])
+            self._event(db, account, "payment.rejected", tables.payment(entries.must(entries.payment(db, account, key))), [key])
         else:
             db.execute("UPDATE accounts SET reserved = reserved + ? WHERE account = ?", (order.amount, account))
             if due is None:
                 self._settle(db, account, key)
             elif fault and fault.fault == "in_two_legs" and order.amount > 1:
-                self._move(db, _must(_payment(db, account, key)), order.amount // 2, timestamp())
-        return tables.payment(_must(_payment(db, account, key)))
+                self._move(db, entries.must(entries.payment(db, account, key)), order.amount // 2, timestamp())
+        return tables.payment(entries.must(entries.payment(db, account, key)))
 
     def _settle(self, db: sqlite3.Connection, account: str, key: str) -> None:
         at = timestamp()
@@ -167,22 +149,22 @@ class Book:
         )
         if not changed.rowcount:
             return
-        row = _must(_payment(db, account, key))
+        row = entries.must(entries.payment(db, account, key))
         self._move(db, row, row["amount"] - row["moved"], at)
-        self._event(db, account, "payment.settled", tables.payment(_must(_payment(db, account, key))), [key])
+        self._event(db, account, "payment.settled", tables.payment(entries.must(entries.payment(db, account, key))), [key])
 
     def _move(self, db: sqlite3.Connection, row: sqlite3.Row, amount: int, at: str) -> None:
         """A leg of the payment: its money leaves the account, with a line of its own."""
         account, key = row["account"], row["key"]
         db.execute("UPDATE payments SET moved = moved + ? WHERE account = ? AND key = ?", (amount, account, key))
         db.execute("UPDATE accounts SET reserved = reserved - ? WHERE account = ?", (amount, account))
-        _line(db, account, "payment", row["id"], key, -amount, row["currency"], at, row["payee"])
+        entries.line(db, account, "payment", row["id"], key, -amount, row["currency"], at, row["payee"])
 
     def cancel(self, account: str, key: str) -> dict[str, Any]:
         """Stops what has not moved yet; what has moved, and what is over, stays."""
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
-            row = _payment(db, account, key)
+            row = entries.payment(db, account, key)
             if row is None:
                 raise Refusal(404, "not_found", "no payment with this key")
             if row["status"] == "accepted":
@@ -190,7 +172,7 @@ class Book:
                 db.execute(left, (row["amount"] - row["moved"], account))
                 ended = "UPDATE payments SET status = 'canceled', settle_due = NULL WHERE account = ? AND key = ?"
                 db.execute(ended, (account, key))
-                row = _must(_payment(db, account, key))
+                row = entries.must(entries.payment(db, account, key))
                 self._event(db, account, "payment.canceled", tables.payment(row), [key])
             return tables.payment(row)
 
@@ -205,7 +187,7 @@ class Book:
         return len(due)
 
     def payment(self, account: str, key: str) -> dict[str, Any]:
-        row = self._writer.read(lambda db: _payment(db, account, key))
+        row = self._writer.read(lambda db: entries.payment(db, account, key))
         if row is None:
             raise Refusal(404, "not_found", "no payment with this key")
         return tables.payment(row)
@@ -216,7 +198,7 @@ class Book:
         """The one refund of this key: made now, or the stored one; what was refunded never exceeds the payment."""
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
-            stored = _refund(db, account, payment, key)
+            stored = entries.refund(db, account, payment, key)
             if stored is None:
                 return self._new_refund(db, account, payment, key, amount)
             if stored["amount"] != amount:
@@ -226,27 +208,27 @@ class Book:
         return self._writer.run(work)
 
     def _new_refund(self, db: sqlite3.Connection, account: str, payment: str, key: str, amount: int) -> dict[str, Any]:
-        paid = _payment(db, account, payment)
+        paid = entries.payment(db, account, payment)
         if paid is None:
             raise Refusal(404, "payment_not_found", "no payment with this key")
         if not paid["moved"] or paid["status"] not in ("settled", "canceled"):
             raise Refusal(422, "payment_not_settled", f"the payment is {paid['status']}: only what has moved is refunded")
         fault = self._faults.take("book", [key, payment])
-        reason = "declined" if fault and fault.fault == "decline" else _excess(db, paid, amount)
+        reason = "declined" if fault and fault.fault == "decline" else entries.excess(db, paid, amount)
         at, refund_id, currency = timestamp(), new_id("D"), paid["currency"]
         db.execute(
             "INSERT INTO refunds (account, payment, key, id, status, amount, currency, reason, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (account, payment, key, refund_id, "rejected" if reason else "settled", amount, currency, reason, at),
         )
-        made = tables.refund(_must(_refund(db, account, payment, key)))
+        made = tables.refund(entries.must(entries.refund(db, account, payment, key)))
         if not reason:
-            _line(db, account, "refund", refund_id, key, amount, currency, at, paid["payee"])
+            entries.line(db, account, "refund", refund_id, key, amount, currency, at, paid["payee"])
             self._event(db, account, "refund.settled", made, [key, payment])
         return made
 
     def stored_refund(self, account: str, payment: str, key: str) -> dict[str, Any]:
-        row = self._writer.read(lambda db: _refund(db, account, payment, key))
+        row = self._writer.read(lambda db: entries.refund(db, account, payment, key))
         if row is None:
             raise Refusal(404, "not_found", "no refund with this key")
         return tables.refund(row)
@@ -257,14 +239,14 @@ class Book:
         """Credits the account; raises 422 when the account keeps another currency."""
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
-            if _account(db, account)["currency"] != currency:
+            if entries.holder(db, account)["currency"] != currency:
                 raise Refusal(422, "currency_mismatch", f"the account does not keep {currency}")
             at, deposit_id = timestamp(), new_id("E")
             db.execute(
                 "INSERT INTO deposits VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (deposit_id, account, amount, currency, payer, reference, at),
             )
-            _line(db, account, "deposit", deposit_id, None, amount, currency, at, payer)
+            entries.line(db, account, "deposit", deposit_id, None, amount, currency, at, payer)
             row = db.execute("SELECT * FROM deposits WHERE id = ?", (deposit_id,)).fetchone()
             self._event(db, account, "deposit.received", tables.deposit(row), [deposit_id])
             return tables.deposit(row)
@@ -286,7 +268,7 @@ class Book:
             rows = db.execute(query, (account, after, limit + 1)).fetchall()
             shown = rows[:limit]
             before = "SELECT coalesce(sum(amount), 0) FROM lines WHERE account = ? AND line <= ?"
-            opening = _account(db, account)["opening"] + db.execute(before, (account, after)).fetchone()[0]
+            opening = entries.holder(db, account)["opening"] + db.execute(before, (account, after)).fetchone()[0]
             closing = opening + sum(row["amount"] for row in shown)
             return {
                 "account": account,
@@ -321,7 +303,7 @@ class Book:
         self._writer.later(lambda db: db.execute("UPDATE requests SET status = ? WHERE id = ?", (status, note)))
 
     def _event(self, db: sqlite3.Connection, account: str, kind: str, data: dict[str, Any], keys: list[str]) -> None:
-        outbox.put(db, _account(db, account), kind, data, self._faults.take("webhook", keys))
+        outbox.put(db, entries.holder(db, account), kind, data, self._faults.take("webhook", keys))
 
     def due_events(self, limit: int, most_attempts: int, default_url: str | None) -> list[sqlite3.Row]:
         """Events to deliver now, oldest first, with the address and the secret of their account."""
@@ -333,58 +315,3 @@ class Book:
 
     def event_failed(self, seq: int, retry_in: float) -> None:
         self._writer.run(lambda db: outbox.failed(db, seq, retry_in))
-
-
-def _must(row: sqlite3.Row | None) -> sqlite3.Row:
-    assert row is not None
-    return row
-
-
-def _account(db: sqlite3.Connection, account: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = db.execute("SELECT * FROM accounts WHERE account = ?", (account,)).fetchone()
-    if row is None:
-        raise Refusal(404, "not_found", "no such account")
-    return row
-
-
-def _payment(db: sqlite3.Connection, account: str, key: str) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = db.execute("SELECT * FROM payments WHERE account = ? AND key = ?", (account, key)).fetchone()
-    return row
-
-
-def _refund(db: sqlite3.Connection, account: str, payment: str, key: str) -> sqlite3.Row | None:
-    query = "SELECT * FROM refunds WHERE account = ? AND payment = ? AND key = ?"
-    row: sqlite3.Row | None = db.execute(query, (account, payment, key)).fetchone()
-    return row
-
-
-def _shortfall(db: sqlite3.Connection, account: str, order: Order) -> str | None:
-    holder = _account(db, account)
-    if holder["currency"] != order.currency:
-        return "currency_mismatch"
-    return "insufficient_funds" if holder["balance"] - holder["reserved"] < order.amount else None
-
-
-def _excess(db: sqlite3.Connection, paid: sqlite3.Row, amount: int) -> str | None:
-    query = "SELECT coalesce(sum(amount), 0) FROM refunds WHERE account = ? AND payment = ? AND status = 'settled'"
-    refunded: int = db.execute(query, (paid["account"], paid["key"])).fetchone()[0]
-    return "amount_exceeds_payment" if refunded + amount > paid["moved"] else None
-
-
-def _line(
-    db: sqlite3.Connection,
-    account: str,
-    kind: str,
-    row_id: str,
-    key: str | None,
-    amount: int,
-    currency: str,
-    at: str,
-    party: str,
-) -> None:
-    db.execute("UPDATE accounts SET balance = balance + ? WHERE account = ?", (amount, account))
-    db.execute(
-        "INSERT INTO lines (account, line, kind, id, key, amount, currency, at, party) SELECT ?, 1 + coalesce("
-        "(SELECT max(line) FROM lines WHERE account = ?), 0), ?, ?, ?, ?, ?, ?, ?",
-        (account, account, kind, row_id, key, amount, currency, at, party),
-    )
