@@ -10,10 +10,10 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from rails.sandbox import edits, requests, tables
+from rails.sandbox import card, card_shapes, edits, outbox, requests, tables
 from rails.sandbox.book import Book, Order, Refusal, digest
 from rails.sandbox.faults import Fault, Faults, UnknownFault
-from rails.sandbox.requests import Answer, Handler, HangUp, Request, Route
+from rails.sandbox.requests import Answer, Handler, HangUp, Manners, Request, Route
 from rails.sandbox.secret_file import SecretFile
 
 
@@ -28,18 +28,15 @@ class Bank:
         """Raises `Refusal`, or `HangUp` when the connection is to be closed without an answer."""
         if request.path.startswith("/_"):
             return self._operate(request)
-        account = self._authenticate(request.bearer)
-        return self._serve(dataclasses.replace(request, account=account))
+        return self._serve(manners(request.path).authenticate(self, request))
 
-    def _authenticate(self, bearer: str) -> str:
-        known = digest(bearer)
+    def owner(self, api_key: str) -> str | None:
+        """The account that this API key opens."""
+        known = digest(api_key)
         listed = self.secrets.current().owners.get(known)
         if listed:
             self.book.ensure_account(listed)
-        account = listed or self.book.owner(known)
-        if not account:
-            raise Refusal(401, "unauthorized", "send Authorization: Bearer <api key>")
-        return account
+        return listed or self.book.owner(known)
 
     def _serve(self, request: Request) -> Answer:
         for method, pattern, handler in APIS:
@@ -50,9 +47,10 @@ class Bank:
 
     def _with_faults(self, request: Request, keys: list[str], handler: Handler) -> Answer:
         on = "read" if request.method == "GET" else "write"
-        self._strike_before(self.faults.take("before", keys, on))
+        names = [*keys, request.idempotency_key or ""]
+        self._strike_before(self.faults.take("before", names, on))
         status, body = handler(self, request, *keys)
-        return self._strike_answer(self.faults.take("answer", keys, on), status, body)
+        return self._strike_answer(self.faults.take("answer", names, on), status, body, manners(request.path))
 
     def _strike_before(self, fault: Fault | None) -> None:
         name = fault.fault if fault else ""
@@ -63,7 +61,7 @@ class Bank:
         if name == "unavailable":
             raise Refusal(503, "unavailable", "the bank is not available now")
 
-    def _strike_answer(self, fault: Fault | None, status: int, body: dict[str, Any]) -> Answer:
+    def _strike_answer(self, fault: Fault | None, status: int, body: dict[str, Any], how: Manners) -> Answer:
         name = fault.fault if fault else ""
         if fault and name == "timeout_after":
             self.stopping.wait(fault.seconds)
@@ -71,7 +69,7 @@ class Bank:
             raise HangUp
         if name == "rubbish":
             return status, "<html><body>It works!</body></html>"
-        return status, body | _lie(name, body)
+        return status, body | how.lie(name, body)
 
     def _operate(self, request: Request) -> Answer:
         route = OPERATIONS.get((request.method, request.path))
@@ -94,6 +92,13 @@ def _lie(fault: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 # The bank's own API.
+
+
+def authenticate(bank: Bank, request: Request) -> Request:
+    account = bank.owner(request.bearer)
+    if not account:
+        raise Refusal(401, "unauthorized", "send Authorization: Bearer <api key>")
+    return dataclasses.replace(request, account=account)
 
 
 def put_payment(bank: Bank, request: Request, key: str) -> Answer:
@@ -155,7 +160,7 @@ ROUTES: list[Route] = [
     ("GET", rf"/v1/deposits/({requests.KEY})", get_deposit),
     ("GET", r"/v1/statement", get_statement),
 ]
-APIS: list[Route] = [*ROUTES]
+APIS: list[Route] = [*ROUTES, *card.ROUTES]
 
 
 # The control plane, for the people who play with the bank.
@@ -179,11 +184,13 @@ def clear_faults(bank: Bank, request: Request) -> Answer:
 
 
 def open_account(bank: Bank, request: Request) -> Answer:
-    body = requests.members(request, {"account"}, {"api_key", "balance", "currency", "webhook_url", "webhook_secret"})
+    body = requests.members(request, {"account"}, {"api_key", "balance", "currency", "webhook_url", "webhook_secret", "api"})
     url = body.get("webhook_url")
     if url is not None and urllib.parse.urlsplit(str(url)).scheme not in ("http", "https"):
         raise Refusal(400, "invalid_request", "webhook_url must be an http or https URL")
-    texts = {n: requests.text(body, n, 2000) for n in ("api_key", "webhook_url", "webhook_secret") if body.get(n) is not None}
+    if body.get("api", "v1") not in outbox.SHAPES:
+        raise Refusal(400, "invalid_request", f"api, in whose shape events are told, must be one of {', '.join(sorted(outbox.SHAPES))}")
+    texts = {n: requests.text(body, n, 2000) for n in ("api_key", "webhook_url", "webhook_secret", "api") if body.get(n) is not None}
     balance = body.get("balance", 0)
     if type(balance) is not int or not 0 <= balance <= requests.MOST:
         raise Refusal(400, "invalid_request", "balance must be an integer of minor units, from 0 to 2^53-1")
@@ -208,7 +215,9 @@ def edit_statement(bank: Bank, request: Request) -> Answer:
 
 
 def show_ledger(bank: Bank, request: Request) -> Answer:
-    return 200, bank.book.ledger()
+    shown = bank.book.ledger()
+    cards = bank.book.read(card_shapes.ledger)
+    return 200, shown | {name: shown[name] + rows for name, rows in cards.items()}
 
 
 def health(bank: Bank, request: Request) -> Answer:
@@ -224,11 +233,19 @@ OPERATIONS: dict[tuple[str, str], Callable[[Bank, Request], Answer]] = {
     ("POST", "/_control/statement"): edit_statement,
     ("GET", "/_ledger"): show_ledger,
     ("GET", "/_health"): health,
+    **card.OPERATIONS,
 }
 
 
-def error(refusal: Refusal) -> dict[str, str]:
+def error(refusal: Refusal) -> dict[str, Any]:
     return {"code": refusal.code, "detail": refusal.detail}
+
+
+MANNERS = Manners(authenticate, error, "application/json", _lie)
+
+
+def manners(path: str) -> Manners:
+    return card.MANNERS if path.startswith(f"{card.PREFIX}/") else MANNERS
 
 
 def encode(body: object) -> bytes:

@@ -14,8 +14,9 @@ import sqlite3
 import string
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from rails.sandbox import edits, entries, outbox, tables
 from rails.sandbox.edits import Edit
@@ -26,6 +27,7 @@ from rails.sandbox.tables import timestamp
 from rails.sandbox.writer import Writer
 
 ISPB = "99999004"
+T = TypeVar("T")
 
 
 def digest(api_key: str) -> str:
@@ -49,6 +51,17 @@ class Book:
     def close(self) -> None:
         self._writer.close()
 
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of `work` in a transaction of its own, for tables that only one API has."""
+        return self._writer.run(work)
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self._writer.read(work)
+
+    @property
+    def faults(self) -> Faults:
+        return self._faults
+
     # Accounts.
 
     def owner(self, key_digest: str) -> str | None:
@@ -68,18 +81,23 @@ class Book:
         api_key: str | None = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
+        api: str | None = None,
     ) -> dict[str, Any]:
-        """Opens the account, or changes the key and webhook of one that exists; its balance stays then."""
+        """Opens the account, or changes the key and webhook of one that exists; its balance stays then.
+
+        `api` is the API in whose shape its events are told: a name in `outbox.SHAPES`.
+        """
         key_digest = digest(api_key) if api_key else None
         if key_digest and self._owners.get(key_digest, account) != account:
             raise Refusal(409, "conflict", "this api_key belongs to another account")
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
             db.execute(
-                "INSERT INTO accounts (account, currency, opening, balance, key_digest, webhook_url, webhook_secret)"
-                " VALUES (:account, :currency, :balance, :balance, :key, :url, :secret) ON CONFLICT (account) DO UPDATE"
+                "INSERT INTO accounts (account, currency, opening, balance, key_digest, webhook_url, webhook_secret, api)"
+                " VALUES (:account, :currency, :balance, :balance, :key, :url, :secret, coalesce(:api, 'v1'))"
+                " ON CONFLICT (account) DO UPDATE"
                 " SET key_digest = coalesce(:key, key_digest), webhook_url = coalesce(:url, webhook_url),"
-                " webhook_secret = coalesce(:secret, webhook_secret)",
+                " webhook_secret = coalesce(:secret, webhook_secret), api = coalesce(:api, api)",
                 {
                     "account": account,
                     "currency": currency,
@@ -87,6 +105,7 @@ class Book:
                     "key": key_digest,
                     "url": webhook_url,
                     "secret": webhook_secret,
+                    "api": api,
                 },
             )
             row = entries.holder(db, account)

@@ -5,16 +5,27 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
-from rails.sandbox import tables
+from rails.sandbox import card_shapes, tables
 from rails.sandbox.faults import Fault
+
+# How the APIs tell an event: shape(db, account, kind, data) is the body of its message.
+Shape = Callable[[sqlite3.Connection, str, str, dict[str, Any]], dict[str, Any]]
+
+
+def _v1(db: sqlite3.Connection, account: str, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"type": kind, "timestamp": tables.timestamp(), "account": account, "data": data}
+
+
+SHAPES: dict[str, Shape] = {"v1": _v1, "card": card_shapes.event}
 
 
 def put(db: sqlite3.Connection, account: sqlite3.Row, kind: str, data: dict[str, Any], fault: Fault | None) -> None:
     """Writes the event, as the fault wants it."""
     name = fault.fault if fault else ""
-    body = tables.compact({"type": kind, "timestamp": tables.timestamp(), "account": account["account"], "data": data})
+    body = tables.compact(SHAPES[account["api"]](db, account["account"], kind, data))
     delay = fault.seconds if fault and name in ("webhook_late", "webhook_out_of_order") else 0.0
     row = (f"msg_{uuid.uuid4().hex}", account["account"], kind, body, time.time() + delay, name == "webhook_out_of_order")
     for _ in range(2 if name == "webhook_twice" else 1):
@@ -24,7 +35,7 @@ def put(db: sqlite3.Connection, account: sqlite3.Row, kind: str, data: dict[str,
 def due(db: sqlite3.Connection, limit: int, most_attempts: int, default_url: str | None) -> list[sqlite3.Row]:
     """Events to deliver now, oldest first, with the address and the secret of their account."""
     query = (
-        "SELECT seq, outbox.id, outbox.account, body, attempts, coalesce(webhook_url, ?) AS url, webhook_secret"
+        "SELECT seq, outbox.id, outbox.account, body, attempts, coalesce(webhook_url, ?) AS url, webhook_secret, api"
         " FROM outbox JOIN accounts USING (account)"
         " WHERE delivered_at IS NULL AND due <= ? AND attempts < ? AND url IS NOT NULL ORDER BY due, seq LIMIT ?"
     )

@@ -75,16 +75,23 @@ class Handler(BaseHTTPRequestHandler):
         try:
             status, body = self.server.bank.answer(self._request())
         except Refusal as refusal:
-            status, body = refusal.status, api.error(refusal)
+            self._refuse(note, refusal)
         except HangUp:
             self.close_connection = True
-            return
         except Exception:
             traceback.print_exc()
-            status, body = 500, {"code": "internal", "detail": "the bank failed"}
+            self._refuse(note, Refusal(500, "internal", "the bank failed"))
+        else:
+            self._answer(note, status, body, "application/json")
+
+    def _refuse(self, note: str | None, refusal: Refusal) -> None:
+        manners = api.manners(self.path)
+        self._answer(note, refusal.status, manners.error(refusal), manners.media)
+
+    def _answer(self, note: str | None, status: int, body: object, media: str) -> None:
         if note:
             self.server.bank.book.note_status(note, status)
-        self._send(status, api.encode(body))
+        self._send(status, api.encode(body), media)
 
     def _note(self) -> str | None:
         if self.path.startswith("/_"):
@@ -121,9 +128,9 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(400, "invalid_request", "the body is not JSON, or names a member twice") from None
         return body if isinstance(body, dict) else None
 
-    def _send(self, status: int, body: bytes) -> None:
+    def _send(self, status: int, body: bytes, media: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", media)
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")

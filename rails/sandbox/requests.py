@@ -32,6 +32,20 @@ class Request:
     account: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What one API of the bank does in its own way.
+
+    `authenticate(bank, request)` returns the request with its account, or raises `Refusal`; `error` is the body of a refusal, of the type
+    `media`; `lie(fault, body)` is what a fault changes in an answer.
+    """
+
+    authenticate: Callable[[Any, Request], Request]
+    error: Callable[[Refusal], dict[str, Any]]
+    media: str
+    lie: Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
 # An API of the bank: method, pattern of the path (its groups are the client's keys), handler(bank, request, *keys).
 Handler = Callable[..., Answer]
 Route = tuple[str, str, Handler]

@@ -11,7 +11,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS accounts (
     account TEXT PRIMARY KEY, currency TEXT NOT NULL, opening INTEGER NOT NULL,
     balance INTEGER NOT NULL, reserved INTEGER NOT NULL DEFAULT 0 CHECK (reserved BETWEEN 0 AND balance),
-    key_digest TEXT UNIQUE, webhook_url TEXT, webhook_secret TEXT
+    key_digest TEXT UNIQUE, webhook_url TEXT, webhook_secret TEXT, api TEXT NOT NULL DEFAULT 'v1'
 ) STRICT;
 CREATE TABLE IF NOT EXISTS payments (
     account TEXT NOT NULL REFERENCES accounts, key TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
@@ -47,6 +47,29 @@ CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due) WHERE delivered_at IS NULL
 CREATE TABLE IF NOT EXISTS requests (
     id TEXT PRIMARY KEY, at TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
     idempotency_key TEXT, status INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS card_methods (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES accounts, brand TEXT NOT NULL,
+    last4 TEXT NOT NULL CHECK (length(last4) = 4), declines TEXT, challenges INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS card_intents (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES accounts, charge TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN
+        ('processing', 'requires_action', 'requires_payment_method', 'requires_capture', 'succeeded', 'canceled')),
+    amount INTEGER NOT NULL CHECK (amount > 0), moved INTEGER NOT NULL DEFAULT 0 CHECK (moved BETWEEN 0 AND amount),
+    currency TEXT NOT NULL, method TEXT NOT NULL, destination TEXT, metadata TEXT NOT NULL, decline TEXT,
+    legs REAL, aim TEXT, due REAL, created INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS card_intents_due ON card_intents (due) WHERE due IS NOT NULL;
+CREATE TABLE IF NOT EXISTS card_refunds (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES accounts,
+    intent TEXT NOT NULL REFERENCES card_intents (id), status TEXT NOT NULL CHECK (status IN ('succeeded', 'failed')),
+    amount INTEGER NOT NULL CHECK (amount > 0), metadata TEXT NOT NULL, created INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS card_answers (
+    account TEXT NOT NULL REFERENCES accounts, key TEXT NOT NULL, request TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL,
+    at REAL NOT NULL, PRIMARY KEY (account, key)
 ) STRICT;
 """
 
