@@ -8,14 +8,12 @@ import hashlib
 import hmac
 import http.client
 import http.server
-import json
 import os
 import pathlib
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,40 +23,9 @@ import pytest
 
 from rails.sandbox.faults import FAULTS
 from rails.sandbox.launch import Provider
+from tests.support.inbox import Inbox
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
-Event = tuple[dict[str, str], bytes]
-
-
-class Inbox:
-    """A real webhook receiver; `refuse` makes it answer 500 that many times."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.refuse = 0
-        inbox = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                inbox.events.append(({k.lower(): v for k, v in self.headers.items()}, body))
-                inbox.refuse -= 1
-                self.send_response(500 if inbox.refuse >= 0 else 204)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None: ...
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook?x=1"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def wait(self, count: int, seconds: float = 6.0) -> list[dict[str, Any]]:
-        until = time.monotonic() + seconds
-        while len(self.events) < count and time.monotonic() < until:
-            time.sleep(0.02)
-        assert len(self.events) >= count
-        return [json.loads(body) for _, body in self.events]
 
 
 @pytest.fixture(scope="module")
@@ -379,7 +346,7 @@ def test_the_request_log_tells_every_request(client: Client) -> None:
 TESTED_FAULTS = {
     *("timeout_before", "timeout_after", "disconnect_before", "disconnect_after", "unavailable", "slow", "rubbish"),
     *("decline", "accepted_then_settled", "not_found_once", "wrong_amount", "wrong_payee", "wrong_id"),
-    *("webhook_twice", "webhook_late", "webhook_out_of_order", "in_two_legs", "statement_gap"),
+    *("webhook_twice", "webhook_late", "webhook_out_of_order", "webhook_together", "in_two_legs", "statement_gap"),
 }
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import pathlib
 import re
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,15 +24,12 @@ from rails.adapters.base import Instruction, RefundInstruction, Result, Unreadab
 from rails.adapters.sandbox import SandboxAdapter, judge_payment, judge_refund
 from rails.sandbox.launch import Provider
 from rails.sandbox.webhooks import signature
+from tests.support.raw_servers import Raw, RawServer, answering, dripping, http_answer, raw_servers, within
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
 SOON = timedelta(seconds=30)
 SLACK = 0.5
-
-
-def within(seconds: float) -> float:
-    return time.monotonic() + seconds
 
 
 def order(key: str = "k1", **changes: Any) -> Instruction:
@@ -290,63 +285,10 @@ def test_after_kill_9_the_query_finds_the_one_payment(tmp_path: pathlib.Path) ->
 # Servers that behave worse than any bank.
 
 
-def _whole(received: bytes) -> bool:
-    head, end, body = received.partition(b"\r\n\r\n")
-    length = re.search(rb"(?i)\r\ncontent-length: ([0-9]+)", head)
-    return bool(end) and len(body) >= int(length[1] if length else 0)
-
-
-class RawServer:
-    """Accepts connections and hands each to `script`; counts connections and requests read."""
-
-    def __init__(self, script: Callable[[RawServer, socket.socket], None]) -> None:
-        self.script, self.requests, self.connections = script, 0, 0
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self.open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self.open.append(connection)
-            threading.Thread(target=self._handle, args=(connection,), daemon=True).start()
-
-    def _handle(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            self.script(self, connection)
-
-    def read_request(self, connection: socket.socket) -> bytes:
-        received = b""
-        while not _whole(received):
-            chunk = connection.recv(65536)
-            if not chunk:
-                return b""
-            received += chunk
-        self.requests += 1
-        return received
-
-    def close(self) -> None:
-        self.socket.close()
-        for connection in self.open:
-            connection.close()
-
-
 @pytest.fixture
-def raw() -> Iterator[Callable[[Callable[[RawServer, socket.socket], None]], RawServer]]:
-    servers: list[RawServer] = []
-
-    def start(script: Callable[[RawServer, socket.socket], None]) -> RawServer:
-        servers.append(RawServer(script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+def raw() -> Iterator[Raw]:
+    with raw_servers() as start:
+        yield start
 
 
 def good(**changes: Any) -> dict[str, Any]:
@@ -362,32 +304,6 @@ def good(**changes: Any) -> dict[str, Any]:
         "reason": None,
     }
     return answer | changes
-
-
-def http_answer(body: bytes, status: int = 201, more: str = "") -> bytes:
-    return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{more}\r\n".encode() + body
-
-
-def answering(payload: bytes) -> Callable[[RawServer, socket.socket], None]:
-    def script(server: RawServer, connection: socket.socket) -> None:
-        while server.read_request(connection):
-            connection.sendall(payload)
-
-    return script
-
-
-def dripping(head: bytes, drop: bytes) -> Callable[[RawServer, socket.socket], None]:
-    def script(server: RawServer, connection: socket.socket) -> None:
-        server.read_request(connection)
-        connection.sendall(head)
-        while True:
-            connection.sendall(drop)
-            time.sleep(0.05)
-
-    return script
-
-
-Raw = Callable[[Callable[[RawServer, socket.socket], None]], RawServer]
 
 
 @pytest.mark.parametrize(
