@@ -346,7 +346,7 @@ def test_the_request_log_tells_every_request(client: Client) -> None:
 TESTED_FAULTS = {
     *("timeout_before", "timeout_after", "disconnect_before", "disconnect_after", "unavailable", "slow", "rubbish"),
     *("decline", "accepted_then_settled", "not_found_once", "wrong_amount", "wrong_payee", "wrong_id"),
-    *("webhook_twice", "webhook_late", "webhook_out_of_order", "webhook_together", "in_two_legs", "statement_gap"),
+    *("webhook_twice", "webhook_late", "webhook_out_of_order", "in_two_legs", "statement_gap"),
 }
 
 
