@@ -42,7 +42,7 @@ class StackInfo:
             service=service,
             base_url=self.base_url,
             console_url=self.console_url,
-            rail_urls=json.dumps({"sandbox": self.sandbox_url}),
+            rail_urls=json.dumps({"sandbox": self.sandbox_url, "card": f"{self.sandbox_url}/card-api"}),
         )
 
     def dsn(self, role: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rails.adapters.base import Adapter, Connection
+from rails.adapters.card import CardAdapter
 from rails.adapters.sandbox import SandboxAdapter
 
-ADAPTERS: dict[str, type[Adapter]] = {"sandbox": SandboxAdapter}
+ADAPTERS: dict[str, type[Adapter]] = {"sandbox": SandboxAdapter, "card": CardAdapter}
 
 
 def adapter_for(rail: str, connection: Connection) -> Adapter:
