@@ -36,7 +36,9 @@ class LocalStripe:
         """Returns once it answers; raises RuntimeError when it does not within twenty seconds."""
         command = [sys.executable, "-m", "localstripe", "--port", str(self.port), "--from-scratch"]
         with (self.folder / "localstripe.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(LOOPBACK)}, cwd=self.folder)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(LOOPBACK)}, cwd=self.folder
+            )
         until = time.monotonic() + 20
         while time.monotonic() < until and self._process.poll() is None:
             try:
