@@ -17,8 +17,10 @@ from rails.adapters.notices import TOLERANCE
 
 HEADERS = ("stripe-signature",)
 TOPUP_ID = r"tu_[A-Za-z0-9_]{1,128}"
+# What a notice is about: its kind, and the form of its id.
+FORMS = {"payment_intent": ("payment", INTENT_ID), "refund": ("refund", REFUND_ID), "topup": ("deposit", TOPUP_ID)}
 # The objects that our events are about; whatever else somebody has subscribed us to is left unread.
-OBJECTS = ("payment_intent", "charge", "refund", "topup")
+OBJECTS = ("charge", *FORMS)
 
 
 def parse(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime, account: str) -> tuple[Notice, ...]:
@@ -75,9 +77,9 @@ def _of_charge(event_id: str, charge: dict[str, Any]) -> tuple[Notice, ...]:
 
 
 def _notice(notice_id: str, about: dict[str, Any]) -> Notice:
-    kind, form = {"payment_intent": ("payment", INTENT_ID), "refund": ("refund", REFUND_ID), "topup": ("deposit", TOPUP_ID)}[
-        about["object"]
-    ]
+    kind, form = FORMS.get(reading.text(about, "object"), ("", ""))
+    if not kind:
+        raise reading.Malformed("object is not one that a notice is about")
     key = None if kind == "deposit" else our_key(about)
     return Notice(id=notice_id, kind=kind, provider_id=reading.match(about, "id", form), key=key)
 

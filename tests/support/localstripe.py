@@ -54,10 +54,12 @@ class LocalStripe:
         self._process.kill()
         self._process.wait(timeout=10)
 
-    def call(self, method: str, path: str, fields: dict[str, Any] | None = None, **headers: str) -> tuple[int, Any]:
-        """The status and the parsed JSON, or the text, of one request in Stripe's form."""
+    def call(
+        self, method: str, path: str, fields: dict[str, Any] | None = None, raw: bytes | None = None, **headers: str
+    ) -> tuple[int, Any]:
+        """The status and the parsed JSON, or the text, of one request with a form or a raw body."""
         basic = base64.b64encode(f"{API_KEY}:".encode()).decode()
-        data = None if fields is None else urllib.parse.urlencode(fields).encode()
+        data = raw if fields is None else urllib.parse.urlencode(fields).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method, headers={"Authorization": f"Basic {basic}"} | headers)
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
