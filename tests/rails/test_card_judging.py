@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -329,6 +330,17 @@ def test_nothing_is_not_found_while_a_page_is_missing(raw: Raw) -> None:
     first = listed(good(id="pi_1", metadata={}), more=True)
     assert at(raw(saying(body(first), body(error(), 503)))).query(order(), within(5)).code == "unavailable"
     assert at(raw(saying(body(first), body(listed(good(id="pi_2", metadata={})))))).query(order(), within(5)).result is Result.NOT_FOUND
+
+
+def test_a_provider_that_is_gone_after_it_showed_our_charge_leaves_it_sent(raw: Raw) -> None:
+    def script(server: RawServer, connection: Any) -> None:
+        server.read_request(connection)
+        server.socket.shutdown(socket.SHUT_RDWR)  # closing alone leaves it listening to whoever waits in accept
+        connection.sendall(body(listed(good()), more="Connection: close\r\n"))
+        connection.close()
+
+    done = at(raw(script)).send(order(), within(3))
+    assert (said(done), done.again) == ((Result.UNKNOWN, "connect_failed", True), False)
 
 
 @pytest.mark.parametrize(("status", "again"), [(429, True), (502, True), (503, True), (500, False), (401, False)])
