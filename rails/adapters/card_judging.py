@@ -105,10 +105,12 @@ def _judge_intent(answer: dict[str, Any], expected: Instruction, routed: bool) -
     ]
     if routed:
         fields.append(("payee", _destination(answer), expected.payee_account))
-    for name, found, wanted in fields:
-        if found != wanted:
-            return judging.mismatch(name, provider_id)
-    return _judge_status(answer, status, provider_id, expected)
+    return _mismatch(fields, provider_id) or _judge_status(answer, status, provider_id, expected)
+
+
+def _mismatch(fields: Fields, provider_id: str) -> Verdict | None:
+    """The first field that is not as instructed."""
+    return next((judging.mismatch(name, provider_id) for name, found, wanted in fields if found != wanted), None)
 
 
 def _judge_status(answer: dict[str, Any], status: str, provider_id: str, expected: Instruction) -> Verdict:
@@ -177,9 +179,8 @@ def _judge_refund(answer: dict[str, Any], expected: RefundInstruction) -> Verdic
         ("key", metadata(answer, "codespar_key"), expected.key),
         ("payment", reading.text(answer, "payment_intent"), expected.payment_id or ""),
     ]
-    for name, found, wanted in fields:
-        if found != wanted:
-            return judging.mismatch(name, provider_id)
+    if (other := _mismatch(fields, provider_id)) is not None:
+        return other
     if status == "succeeded":
         return Verdict(Result.SETTLED, "settled", "refunded", provider_id)
     if status in ("pending", "requires_action"):

@@ -14,40 +14,13 @@ from typing import Any
 import pytest
 
 from rails.adapters import base
-from rails.adapters.base import NotSendable, Outcome, Result
+from rails.adapters.base import NotSendable, Result
 from rails.adapters.card import CardAdapter
-from rails.sandbox.launch import Provider
-from tests.support.card_bank import CardBank, order, undo
+from tests.support.card_bank import CardBank, order, said, undo
 from tests.support.localstripe import API_KEY, LocalStripe
 from tests.support.raw_servers import within
 
 SLACK = 0.5
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    provider = Provider(tmp_path_factory.mktemp("bank")).start()
-    yield provider
-    assert provider.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStripe]:
-    stripe = LocalStripe(tmp_path_factory.mktemp("localstripe")).start()
-    yield stripe
-    stripe.stop()
-
-
-@pytest.fixture
-def bank(running: Provider, request: pytest.FixtureRequest) -> Iterator[CardBank]:
-    yield CardBank(running, "acct_" + re.sub("[^A-Za-z0-9]", "", request.node.name)[-50:])
-    running.call("DELETE", "/_control")
-    running.call("POST", "/_control/card", {"key_seconds": 86_400, "authorisation_seconds": 604_800})
-
-
-@pytest.fixture
-def adapter(bank: CardBank) -> base.Adapter:
-    return bank.adapter()
 
 
 def at_fake(fake: LocalStripe, method: str = "pm_card_visa", api_key: str = API_KEY) -> CardAdapter:
@@ -79,10 +52,6 @@ def side(request: pytest.FixtureRequest, bank: CardBank, fake: LocalStripe) -> I
 
 def _charges(fake: LocalStripe, key: str) -> int:
     return sum(row["metadata"].get("codespar_key") == key for row in fake.listed("payment_intents"))
-
-
-def said(outcome: Outcome) -> tuple[Result, str, bool]:
-    return outcome.result, outcome.code, outcome.sent
 
 
 # The ordinary life of a payment, at both.

@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from rails.adapters import base
-from rails.adapters.base import Outcome, Result, Unreadable
+from rails.adapters.base import Result, Unreadable
 from rails.adapters.card import CardAdapter
 from rails.sandbox.launch import Provider
-from tests.support.card_bank import SHOP, CardBank, order, undo
+from tests.support.card_bank import SHOP, CardBank, order, said, undo
 from tests.support.raw_servers import within
 
 SLACK = 0.5
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    provider = Provider(tmp_path_factory.mktemp("bank")).start()
-    yield provider
-    assert provider.stop() == 0
-
-
-@pytest.fixture
-def bank(running: Provider, request: pytest.FixtureRequest) -> Iterator[CardBank]:
-    yield CardBank(running, "acct_" + re.sub("[^A-Za-z0-9]", "", request.node.name)[-50:])
-    running.call("DELETE", "/_control")
-    running.call("POST", "/_control/card", {"key_seconds": 86_400, "authorisation_seconds": 604_800})
-
-
-@pytest.fixture
-def adapter(bank: CardBank) -> base.Adapter:
-    return bank.adapter()
-
-
-def said(outcome: Outcome) -> tuple[Result, str, bool]:
-    return outcome.result, outcome.code, outcome.sent
 
 
 # Faults at the bank.

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from codespar.lib import money
 from rails.adapters import card_amounts, exchange
-from rails.adapters.base import NotSendable, Outcome, Result, Unreadable
+from rails.adapters.base import NotSendable, Result, Unreadable
 from rails.adapters.card import CardAdapter
 from rails.adapters.card_judging import judge_payment, judge_refund
 from rails.adapters.judging import Verdict
 from tests.support.card_answers import good, refunded, reserved
-from tests.support.card_bank import SHOP, order, undo
+from tests.support.card_bank import SHOP, order, said, undo
 from tests.support.raw_servers import Raw, RawServer, answering, dripping, http_answer, raw_servers, within
 
 SLACK = 0.5
@@ -41,10 +41,6 @@ def error(kind: str = "invalid_request_error", **more: Any) -> dict[str, Any]:
 
 def judged(answer: dict[str, Any], status: int = 200, *, asks: bool = False, **changes: Any) -> Verdict:
     return judge_payment(status, json.dumps(answer).encode(), order(**changes), routed=True, asks=asks)
-
-
-def said(outcome: Outcome) -> tuple[Result, str, bool]:
-    return outcome.result, outcome.code, outcome.sent
 
 
 # One answer at a time.

@@ -21,13 +21,6 @@ from tests.support.card_bank import SECRET, SHOP, CardBank
 from tests.support.inbox import Inbox
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    provider = Provider(tmp_path_factory.mktemp("bank")).start()
-    yield provider
-    assert provider.stop() == 0
-
-
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
     box = Inbox()
@@ -37,11 +30,10 @@ def inbox() -> Iterator[Inbox]:
 
 
 @pytest.fixture
-def bank(running: Provider, inbox: Inbox, request: pytest.FixtureRequest) -> Iterator[CardBank]:
-    name = "acct_" + re.sub("[^A-Za-z0-9]", "", request.node.name)[-50:]
-    yield CardBank(running, name, webhook_url=inbox.url, webhook_secret=SECRET)
-    running.call("DELETE", "/_control")
-    running.call("POST", "/_control/card", {"key_seconds": 86_400, "authorisation_seconds": 604_800})
+def bank(bank: CardBank, inbox: Inbox) -> CardBank:
+    """The account of this test, told where to send its events."""
+    bank.provider.open_account(bank.account, bank.api_key, 0, webhook_url=inbox.url, webhook_secret=SECRET)
+    return bank
 
 
 def available(bank: CardBank, amount: int) -> bool:

@@ -19,13 +19,6 @@ from tests.support.raw_servers import within
 FIELDS = {"amount": 1050, "currency": "brl", "payment_method": "pm_card_visa", "confirm": "true", "capture_method": "manual"}
 
 
-@pytest.fixture(scope="module")
-def fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStripe]:
-    stripe = LocalStripe(tmp_path_factory.mktemp("localstripe")).start()
-    yield stripe
-    stripe.stop()
-
-
 @pytest.fixture
 def adapter(fake: LocalStripe) -> Iterator[CardAdapter]:
     yield CardAdapter(fake.url, API_KEY, "pm_card_visa", "localstripe")

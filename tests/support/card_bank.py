@@ -11,7 +11,7 @@ from typing import Any
 
 from rails import adapters
 from rails.adapters import base
-from rails.adapters.base import Instruction, RefundInstruction
+from rails.adapters.base import Instruction, Outcome, RefundInstruction, Result
 from rails.sandbox.launch import Provider
 
 SECRET = "whsec_0123456789abcdefghijklmnopqrstuv"
@@ -37,6 +37,11 @@ def order(key: str = "k1", **changes: Any) -> Instruction:
 def undo(key: str = "r1", payment_id: str | None = None, amount: int = 50, **changes: Any) -> RefundInstruction:
     fields: dict[str, Any] = {"key": key, "payment_key": "k1", "payment_id": payment_id, "amount": amount, "currency": "BRL"}
     return RefundInstruction(**({"send_by": datetime.now(UTC) + SOON} | fields | changes))
+
+
+def said(outcome: Outcome) -> tuple[Result, str, bool]:
+    """What an outcome says before anything else."""
+    return outcome.result, outcome.code, outcome.sent
 
 
 class CardBank:
