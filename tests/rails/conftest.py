@@ -1,4 +1,4 @@
-"""A bank and a localstripe for each module that asks for one; a module of another rail brings fixtures of its own."""
+"""What the tests of rails share: a bank for each module, a receiver of its webhooks, servers that behave worse than it, and a localstripe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from rails.adapters import base
 from rails.sandbox.launch import Provider
 from tests.support.card_bank import CardBank
+from tests.support.inbox import Inbox
 from tests.support.localstripe import LocalStripe
+from tests.support.raw_servers import Raw, raw_servers
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +20,20 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     provider = Provider(tmp_path_factory.mktemp("bank")).start()
     yield provider
     assert provider.stop() == 0
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    box = Inbox()
+    yield box
+    box.server.shutdown()
+    box.server.server_close()
+
+
+@pytest.fixture
+def raw() -> Iterator[Raw]:
+    with raw_servers() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,15 +19,9 @@ from rails.adapters.card_judging import judge_payment, judge_refund
 from rails.adapters.judging import Verdict
 from tests.support.card_answers import good, refunded, reserved
 from tests.support.card_bank import SHOP, order, said, undo
-from tests.support.raw_servers import Raw, RawServer, answering, dripping, http_answer, raw_servers, within
+from tests.support.raw_servers import Raw, RawServer, answering, dripping, http_answer, within
 
 SLACK = 0.5
-
-
-@pytest.fixture
-def raw() -> Iterator[Raw]:
-    with raw_servers() as start:
-        yield start
 
 
 def listed(*rows: dict[str, Any], more: bool = False) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import pathlib
 import re
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,14 +18,6 @@ import pytest
 from rails.sandbox.launch import Provider
 from tests.support.card_bank import SECRET, SHOP, CardBank
 from tests.support.inbox import Inbox
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    box = Inbox()
-    yield box
-    box.server.shutdown()
-    box.server.server_close()
 
 
 @pytest.fixture
@@ -42,7 +33,7 @@ def available(bank: CardBank, amount: int) -> bool:
 
 
 def until(bank: CardBank, intent: str, status: str) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 15
     while bank.status(intent) != status and time.monotonic() < end:
         time.sleep(0.02)
     assert bank.status(intent) == status

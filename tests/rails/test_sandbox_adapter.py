@@ -24,7 +24,7 @@ from rails.adapters.base import Instruction, RefundInstruction, Result, Unreadab
 from rails.adapters.sandbox import SandboxAdapter, judge_payment, judge_refund
 from rails.sandbox.launch import Provider
 from rails.sandbox.webhooks import signature
-from tests.support.raw_servers import Raw, RawServer, answering, dripping, http_answer, raw_servers, within
+from tests.support.raw_servers import Raw, RawServer, answering, dripping, http_answer, within
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
@@ -49,13 +49,6 @@ def order(key: str = "k1", **changes: Any) -> Instruction:
 def undo(key: str = "r1", payment_key: str = "k1", amount: int = 50, **changes: Any) -> RefundInstruction:
     fields: dict[str, Any] = {"key": key, "payment_key": payment_key, "payment_id": None, "amount": amount, "currency": "BRL"}
     return RefundInstruction(**({"send_by": datetime.now(UTC) + SOON} | fields | changes))
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    provider = Provider(tmp_path_factory.mktemp("bank")).start()
-    yield provider
-    assert provider.stop() == 0
 
 
 @pytest.fixture
@@ -283,12 +276,6 @@ def test_after_kill_9_the_query_finds_the_one_payment(tmp_path: pathlib.Path) ->
 
 
 # Servers that behave worse than any bank.
-
-
-@pytest.fixture
-def raw() -> Iterator[Raw]:
-    with raw_servers() as start:
-        yield start
 
 
 def good(**changes: Any) -> dict[str, Any]:
