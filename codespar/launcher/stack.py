@@ -19,6 +19,9 @@ NAMES = ("provider", "api", "console", "dispatcher", "worker", "beat")
 
 _STATE_FILE = "ports.json"
 
+# The rails whose protocols the sandbox bank speaks, beside its own.
+BANK_SPEAKS = ("pix", "card")
+
 
 @dataclass(frozen=True)
 class StackInfo:
@@ -42,7 +45,7 @@ class StackInfo:
             service=service,
             base_url=self.base_url,
             console_url=self.console_url,
-            rail_urls=json.dumps({"sandbox": self.sandbox_url, "pix": f"{self.sandbox_url}/pix-api"}),
+            rail_urls=json.dumps({"sandbox": self.sandbox_url, **{rail: f"{self.sandbox_url}/{rail}-api" for rail in BANK_SPEAKS}}),
         )
 
     def dsn(self, role: str) -> str:

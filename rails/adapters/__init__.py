@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from rails.adapters.base import Adapter, Connection
+from rails.adapters.card import CardAdapter
 from rails.adapters.pix import PixAdapter
 from rails.adapters.sandbox import SandboxAdapter
 
-ADAPTERS: dict[str, type[Adapter]] = {"pix": PixAdapter, "sandbox": SandboxAdapter}
+ADAPTERS: dict[str, type[Adapter]] = {"card": CardAdapter, "pix": PixAdapter, "sandbox": SandboxAdapter}
 
 
 def adapter_for(rail: str, connection: Connection) -> Adapter:

@@ -249,9 +249,11 @@ def exchange(
     deadline: float,
     send_by: datetime | None = None,
     clock: Callable[[], datetime] = utc_now,
+    largest: int = LARGEST_BODY,
 ) -> Exchange:
     """One HTTP request, sent at most once; trouble on the way is part of what it returns, not an exception.
 
+    An answer of more than `largest` bytes is not read.
     `deadline` (`time.monotonic()`) covers the wait for a connection, DNS, connect, TLS, write and read together.
     `send_by` is compared with the clock on the line before each `socket.send`. What remains is the time between that
     comparison and the send: a process paused exactly there still sends when it wakes up, and so does the kernel with
@@ -264,7 +266,7 @@ def exchange(
     status, failure, detail = None, "", ""
     token = _call.set(call)
     try:
-        status = _receive(method, url, {**headers, **credentials, "Accept-Encoding": "identity"}, body, call, received)
+        status = _receive(method, url, {**headers, **credentials, "Accept-Encoding": "identity"}, body, call, received, largest)
     except SendByPassed:
         failure, detail = "send_by_passed", "the time to send by had passed before the write"
     except _TROUBLE as error:
@@ -272,7 +274,7 @@ def exchange(
     finally:
         _call.reset(token)
     sent = call.wrote_on is not None
-    return Exchange(status=status, body=bytes(received[:LARGEST_BODY]), sent=sent, failure=failure, detail=detail, request=request)
+    return Exchange(status=status, body=bytes(received[:largest]), sent=sent, failure=failure, detail=detail, request=request)
 
 
 class _BadAnswer(Exception):
@@ -285,15 +287,15 @@ _TROUBLE = (
 )
 
 
-def _receive(method: str, url: str, headers: Mapping[str, str], body: bytes, call: _Call, received: bytearray) -> int:
+def _receive(method: str, url: str, headers: Mapping[str, str], body: bytes, call: _Call, received: bytearray, largest: int) -> int:
     left = call.left(httpcore2.PoolTimeout)
     with _process_client().stream(method, url, headers=headers, content=body, timeout=left) as answer:
         if answer.headers.get("content-encoding", "identity") != "identity":
             raise _BadAnswer("the answer is compressed")
         for chunk in answer.iter_raw():
             received += chunk
-            if len(received) > LARGEST_BODY:
-                raise _BadAnswer(f"the answer is longer than {LARGEST_BODY} bytes")
+            if len(received) > largest:
+                raise _BadAnswer(f"the answer is longer than {largest} bytes")
         return answer.status_code
 
 

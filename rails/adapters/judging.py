@@ -64,12 +64,14 @@ def mismatch(name: str, provider_id: str | None) -> Verdict:
     return Verdict(Result.CONFLICTED, f"mismatch_{name}", f"{name} in the rail's answer does not equal the instruction", provider_id)
 
 
-def read(done: Exchange, of: Callable[[dict[str, Any]], T], refused: Callable[[int, dict[str, Any]], Verdict]) -> T | None:
+def read(
+    done: Exchange, of: Callable[[dict[str, Any]], T], refused: Callable[[int, dict[str, Any]], Verdict], *, fractions: bool = False
+) -> T | None:
     """What `of` makes of the answer, None for a not_found (`refused` tells); raises `Unreadable` for all that proves nothing."""
     if done.status is None:
         raise Unreadable(done.failure, done.detail, done.body)
     try:
-        answer = reading.parse_object(done.body) if done.status < 500 else {}
+        answer = reading.parse_object(done.body, fractions=fractions) if done.status < 500 else {}
         if done.status == 200:
             return of(answer)
         verdict = refused(done.status, answer) if answer else outage(done.status)

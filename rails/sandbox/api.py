@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from rails.sandbox import edits, outbox, pix, requests, tables
+from rails.sandbox import card, card_shapes, edits, outbox, pix, requests, tables
 from rails.sandbox.book import Ask, Book, Order, Refusal, digest
 from rails.sandbox.faults import Fault, Faults, UnknownFault
 from rails.sandbox.requests import Answer, Handler, HangUp, Manners, Request, Route
@@ -47,9 +47,10 @@ class Bank:
 
     def _with_faults(self, request: Request, keys: list[str], handler: Handler) -> Answer:
         on = "token" if request.path.endswith("/oauth/token") else "read" if request.method == "GET" else "write"
-        self._strike_before(self.faults.take("before", keys, on))
+        names = [*keys, request.idempotency_key or ""]
+        self._strike_before(self.faults.take("before", names, on))
         status, body = handler(self, request, *keys)
-        return self._strike_answer(self.faults.take("answer", keys, on), status, body, manners(request.path))
+        return self._strike_answer(self.faults.take("answer", names, on), status, body, manners(request.path))
 
     def _strike_before(self, fault: Fault | None) -> None:
         name = fault.fault if fault else ""
@@ -159,7 +160,7 @@ ROUTES: list[Route] = [
     ("GET", rf"/v1/deposits/({requests.KEY})", get_deposit),
     ("GET", r"/v1/statement", get_statement),
 ]
-APIS: list[Route] = [*ROUTES, *pix.ROUTES]
+APIS: list[Route] = [*ROUTES, *pix.ROUTES, *card.ROUTES]
 
 
 # The control plane, for the people who play with the bank.
@@ -214,7 +215,9 @@ def edit_statement(bank: Bank, request: Request) -> Answer:
 
 
 def show_ledger(bank: Bank, request: Request) -> Answer:
-    return 200, bank.book.ledger()
+    shown = bank.book.ledger()
+    cards = bank.book.read(card_shapes.ledger)
+    return 200, shown | {name: shown[name] + rows for name, rows in cards.items()}
 
 
 def health(bank: Bank, request: Request) -> Answer:
@@ -231,6 +234,7 @@ OPERATIONS: dict[tuple[str, str], Callable[[Bank, Request], Answer]] = {
     ("GET", "/_ledger"): show_ledger,
     ("GET", "/_health"): health,
     **pix.OPERATIONS,
+    **card.OPERATIONS,
 }
 
 
@@ -242,7 +246,8 @@ MANNERS = Manners(authenticate, error, "application/json", _lie)
 
 
 def manners(path: str) -> Manners:
-    return pix.MANNERS if path.startswith(f"{pix.PREFIX}/") else MANNERS
+    found = (api.MANNERS for api in (pix, card) if path.startswith(f"{api.PREFIX}/"))
+    return next(found, MANNERS)
 
 
 def encode(body: object) -> bytes:

@@ -59,6 +59,10 @@ class Book:
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return self._writer.read(work)
 
+    @property
+    def faults(self) -> Faults:
+        return self._faults
+
     # Accounts.
 
     def owner(self, key_digest: str) -> str | None:

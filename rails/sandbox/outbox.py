@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from rails.sandbox import pix_shapes, tables
+from rails.sandbox import card_shapes, pix_shapes, tables
 from rails.sandbox.faults import Fault
 
 # How the APIs tell an event: shape(db, account, kind, data) is the body of its message.
@@ -20,7 +20,7 @@ def _v1(db: sqlite3.Connection, account: str, kind: str, data: dict[str, Any]) -
     return {"type": kind, "timestamp": tables.timestamp(), "account": account, "data": data}
 
 
-SHAPES: dict[str, Shape] = {"v1": _v1, "pix": pix_shapes.event}
+SHAPES: dict[str, Shape] = {"v1": _v1, "pix": pix_shapes.event, "card": card_shapes.event}
 # The APIs whose messages hold several events, in a list of this name.
 LISTS = {"pix": "pix"}
 
@@ -51,7 +51,7 @@ def _waiting(db: sqlite3.Connection, account: str, name: str) -> list[Any]:
 def due(db: sqlite3.Connection, limit: int, most_attempts: int, default_url: str | None) -> list[sqlite3.Row]:
     """Events to deliver now, oldest first, with the address and the secret of their account."""
     query = (
-        "SELECT seq, outbox.id, outbox.account, body, attempts, coalesce(webhook_url, ?) AS url, webhook_secret"
+        "SELECT seq, outbox.id, outbox.account, body, attempts, coalesce(webhook_url, ?) AS url, webhook_secret, api"
         " FROM outbox JOIN accounts USING (account)"
         " WHERE delivered_at IS NULL AND due <= ? AND attempts < ? AND url IS NOT NULL ORDER BY due, seq LIMIT ?"
     )

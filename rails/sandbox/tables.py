@@ -61,6 +61,28 @@ CREATE TABLE IF NOT EXISTS charges (
     account TEXT NOT NULL REFERENCES accounts, txid TEXT NOT NULL, amount INTEGER NOT NULL CHECK (amount > 0),
     key TEXT NOT NULL, note TEXT, seconds INTEGER NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (account, txid)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS card_methods (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES accounts, brand TEXT NOT NULL,
+    last4 TEXT NOT NULL CHECK (length(last4) = 4), declines TEXT, challenges INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS card_intents (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES accounts, charge TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN
+        ('processing', 'requires_action', 'requires_payment_method', 'requires_capture', 'succeeded', 'canceled')),
+    amount INTEGER NOT NULL CHECK (amount > 0), moved INTEGER NOT NULL DEFAULT 0 CHECK (moved BETWEEN 0 AND amount),
+    currency TEXT NOT NULL, method TEXT NOT NULL, destination TEXT, metadata TEXT NOT NULL, decline TEXT,
+    legs REAL, aim TEXT, due REAL, created INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS card_intents_due ON card_intents (due) WHERE due IS NOT NULL;
+CREATE TABLE IF NOT EXISTS card_refunds (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL REFERENCES accounts,
+    intent TEXT NOT NULL REFERENCES card_intents (id), status TEXT NOT NULL CHECK (status IN ('succeeded', 'failed')),
+    amount INTEGER NOT NULL CHECK (amount > 0), metadata TEXT NOT NULL, created INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS card_answers (
+    account TEXT NOT NULL REFERENCES accounts, key TEXT NOT NULL, request TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL,
+    at REAL NOT NULL, PRIMARY KEY (account, key)
+) STRICT;
 """
 
 

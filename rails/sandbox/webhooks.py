@@ -1,4 +1,4 @@
-"""Sends what the bank has to tell, by Standard Webhooks (https://www.standardwebhooks.com): at least once, signed.
+"""Sends what the bank has to tell, at least once, signed: by Standard Webhooks (https://www.standardwebhooks.com), or in Stripe's way.
 
 The outbox is in the book: a restart delivers what a kill left. A retry keeps the id and gets a fresh timestamp.
 """
@@ -15,6 +15,7 @@ import time
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
+from rails.sandbox import card_book
 from rails.sandbox.book import Book
 from rails.sandbox.secret_file import SecretFile
 
@@ -32,6 +33,12 @@ def signature(secret: str, message_id: str, sent_at: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
+def stripe_signature(secret: str, sent_at: int, body: bytes) -> str:
+    """`t=` and the time, `v1=` and the hexadecimal HMAC-SHA256 of `t.body`; the key is the secret as it is written."""
+    mac = hmac.new(secret.encode(), f"{sent_at}.".encode() + body, hashlib.sha256)
+    return f"t={sent_at},v1={mac.hexdigest()}"
+
+
 def post(url: str, headers: dict[str, str], body: bytes) -> int:
     """The status of the answer; raises OSError or HTTPException. Redirects are not followed."""
     parts = urllib.parse.urlsplit(url)
@@ -46,7 +53,7 @@ def post(url: str, headers: dict[str, str], body: bytes) -> int:
 
 
 class Deliverer:
-    """The background thread: settles accepted payments whose time has come, and delivers events that are due."""
+    """The background thread: settles what was accepted and whose time has come, and delivers events that are due."""
 
     def __init__(self, book: Book, secrets: SecretFile) -> None:
         self._book, self._secrets = book, secrets
@@ -68,6 +75,7 @@ class Deliverer:
     def _loop(self) -> None:
         while not self._stop.wait(TICK):
             self._book.settle_due()
+            card_book.settle_due(self._book)
             for event in self._book.due_events(64, len(RETRIES) + 1, self._secrets.current().webhook_url):
                 self._hand_out(event)
 
@@ -93,12 +101,12 @@ class Deliverer:
         if not secret:
             return False
         body, sent_at = event["body"].encode(), int(time.time())
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": event["id"],
-            "webhook-timestamp": str(sent_at),
-            "webhook-signature": signature(secret, event["id"], sent_at, body),
-        }
+        headers = {"Content-Type": "application/json"}
+        if event["api"] == "card":
+            headers["Stripe-Signature"] = stripe_signature(secret, sent_at, body)
+        else:
+            headers |= {"webhook-id": event["id"], "webhook-timestamp": str(sent_at)}
+            headers["webhook-signature"] = signature(secret, event["id"], sent_at, body)
         try:
             return 200 <= post(event["url"], headers, body) < 300
         except (OSError, ValueError, http.client.HTTPException):
