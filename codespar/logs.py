@@ -1,9 +1,20 @@
 """Logs: one JSON line an event, to standard error. Tokens, keys and bodies are never in them."""
 
 import logging.config
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+
+from codespar.lib import cards
+
+
+def _masked(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Whatever is logged, a card number in it is not."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = cards.mask(value)
+    return event
 
 
 def configure(_: dict[str, Any] | None = None) -> None:
@@ -12,6 +23,7 @@ def configure(_: dict[str, Any] | None = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _masked,
     ]
     logging.config.dictConfig(
         {

@@ -9,6 +9,7 @@ from rest_framework.parsers import BaseParser
 
 from codespar.lib import canonical
 from codespar.lib.errors import Invalid
+from codespar.rest import cardless
 
 
 class StrictJSON(BaseParser):
@@ -26,4 +27,5 @@ class StrictJSON(BaseParser):
             raise Invalid("The body must be a JSON object.")
         # Fingerprints are made of the canonical form: a body without one is malformed.
         canonical.dumps(body)
+        cardless.check_body(body)
         return body

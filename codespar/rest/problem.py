@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from codespar.lib import canonical
+from codespar.lib import canonical, cards
 
 CONTENT_TYPE = "application/problem+json"
 _RETRYABLE = {409, 429, 503}
@@ -60,6 +60,7 @@ DENIALS: dict[str, str] = {
 }
 PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid_request": (400, "The request is malformed"),
+    "card_number_refused": (400, "Card numbers are not taken"),
     "idempotency_key_required": (400, "An Idempotency-Key is required"),
     "profile_cannot_express": (400, "The profile cannot express this constraint"),
     "unauthenticated": (401, "The access token is not valid"),
@@ -93,7 +94,7 @@ def document(code: str, detail: str, *, request: HttpRequest | None = None, **ex
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.path if request else None,
+        "instance": cards.mask(request.path) if request else None,
         "code": code if code in PROBLEMS else "internal",
         "request_id": getattr(request, "request_id", None),
         "retryable": status in _RETRYABLE,

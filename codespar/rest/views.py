@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from codespar.lib.errors import Invalid
+from codespar.rest import cardless
 
 
 class Endpoint(APIView):
@@ -20,6 +21,7 @@ class Endpoint(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Before the method runs, and after the caller is known. Raises `Invalid`, `MethodNotAllowed`."""
         super().initial(request, *args, **kwargs)
+        cardless.check_rest(request)
         method = request.method or ""
         if method not in self.allowed_methods:
             self.http_method_not_allowed(request)

@@ -9,7 +9,7 @@ from tests.support.world import World, raw_id
 
 HISTORY = """
 INSERT INTO payments SELECT (jsonb_populate_record(p, jsonb_build_object('id', uuidv7(), 'hold_id', uuidv7(), 'decision_id', uuidv7(),
-    'rail_key', '\\x' || encode(sha256(n::text::bytea), 'hex'), 'provider_id', 'old-' || n, 'presentation', NULL, 'transaction_id', NULL))).*
+    'rail_key', '\\x' || encode(sha256(n::text::bytea), 'hex'), 'provider_id', 'old-' || n, 'rail_ref', 'old-' || n, 'presentation', NULL, 'transaction_id', NULL))).*
 FROM payments p, generate_series(1, 20000) n WHERE p.org_id = %s AND p.id = %s
 """
 WHOLE = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'payments'::regclass"
