@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
-from codespar.lib import clock, db, ids
+from codespar.lib import clock, db, ids, pages
 from codespar.lib.errors import NotFound
 from codespar.lib.models import together
 from codespar.vault.models import RailAccount
@@ -34,6 +34,25 @@ def payment(org: UUID, payment: UUID) -> dict[str, Any]:
     if payment not in found:
         raise NotFound("There is no such payment.")
     return found[payment]
+
+
+# What everybody but the rail's role may read of an account: not what is sealed.
+_OPEN = ("org_id", "id", "rail", "livemode", "provider_account", "created_at", "entry_id")
+
+
+def rail_accounts(org: UUID, livemode: bool, cursor: str | None, limit: int) -> list[RailAccount]:
+    """The organisation's accounts at providers in one mode, the newest first."""
+    older = {"id__lt": pages.cursor_id(cursor, "key")} if cursor else {}
+    with db.tenant(org):
+        found = RailAccount.objects.for_org(org).filter(livemode=livemode, **older)
+        return list(found.only(*_OPEN).order_by("-id")[:limit])
+
+
+def rail_account(org: UUID, account: UUID) -> RailAccount:
+    """One of them."""
+    with db.tenant(org):
+        found: RailAccount = RailAccount.objects.for_org(org).only(*_OPEN).get(id=account)
+    return found
 
 
 def rails(org: UUID, livemode: bool) -> list[dict[str, Any]]:

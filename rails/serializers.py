@@ -12,6 +12,7 @@ from codespar.lib import clock, ids, sdjwt
 from codespar.lib.errors import CodesparError, Invalid
 from codespar.rest import fields
 from codespar.rest.openapi import Problem
+from codespar.vault.models import RailAccount
 from ledger.serializers import ReceiptOut
 from mandates.decision import Ask, Decision
 from rails.actions.discrepancies import VERDICTS
@@ -84,6 +85,29 @@ class PaymentIn(fields.Strict):
     memo = fields.Text(longest=2000, lines=True, required=False)
     reference = fields.Text(longest=140, required=False)
     context = fields.Object(required=False)  # type: ignore[assignment]  # a member that DRF also uses as a name
+
+
+class RailAccountIn(fields.Strict):
+    """What the provider gave: `api_key`, what its notices are signed with, and in `secrets` what its rail needs besides (docs/rails.md)."""
+
+    rail = fields.Slug()
+    account = fields.Text(longest=100)
+    api_key = fields.Text(longest=500, required=False)
+    webhook_secret = fields.Text(longest=500, required=False)
+    secrets = fields.Texts(longest=500, required=False)
+
+    def validate(self, body: dict[str, Any]) -> dict[str, Any]:
+        named = {name: body[name] for name in ("api_key", "webhook_secret") if name in body}
+        return {"rail": body["rail"], "account": body["account"], "secrets": {**body.get("secrets", {}), **named}}
+
+
+class RailAccountOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    rail = serializers.CharField()
+    account = serializers.CharField()
+    created_at = serializers.CharField()
 
 
 class RefundIn(fields.Strict):
@@ -341,6 +365,17 @@ def ruling(row: Ruling, confirmation: RulingConfirmation | None, of: Payment) ->
         "proposed_by": ids.wire("mem", row.proposed_by),
         "confirmed_by": confirmation and ids.wire("mem", confirmation.confirmed_by),
         "at": clock.stamp(row.at),
+    }
+
+
+def rail_account(row: RailAccount) -> dict[str, Any]:
+    return {
+        "id": ids.wire("key", row.id),
+        "object": "rail_account",
+        "livemode": row.livemode,
+        "rail": row.rail,
+        "account": row.provider_account,
+        "created_at": clock.stamp(row.created_at),
     }
 
 

@@ -18,6 +18,7 @@ people = [
     path("v1/payments/<str:payment>/deny", views.PaymentDeny.as_view()),
     path("v1/payments/<str:payment>/rulings", views.PaymentRulings.as_view()),
     path("v1/rulings/<str:ruling>/confirm", views.RulingConfirm.as_view()),
+    path("v1/rail-accounts", views.RailAccounts.as_view()),
     path("v1/reconciliations", views.Reconciliations.as_view()),
     path("v1/discrepancies", views.Discrepancies.as_view()),
     path("v1/discrepancies/<str:discrepancy>", views.DiscrepancyDetail.as_view()),

@@ -9,14 +9,14 @@ from rest_framework.response import Response
 
 from codespar.identity import acting
 from codespar.identity.authentication import principal
-from codespar.lib import clock, pages
+from codespar.lib import clock, ids, pages
 from codespar.lib.errors import Conflict, Invalid, NotFound
 from codespar.rest import answers, fields
 from codespar.rest.openapi import IDEMPOTENCY_KEY, PAGE, PREFER, listed
 from codespar.rest.problem import CONTENT_TYPE
 from codespar.rest.views import Endpoint
 from rails import answering, queries, serializers, webhooks
-from rails.actions import discrepancies, payments, refunds, rulings, votes
+from rails.actions import connections, discrepancies, payments, refunds, rulings, votes
 from rails.models import Discrepancy, Payment, Reconciliation, Refund, Ruling
 
 _DRY = OpenApiParameter("dry_run", {"type": "boolean", "default": False}, OpenApiParameter.QUERY)
@@ -69,6 +69,23 @@ class Rails(Endpoint):
     def get(self, request: Request) -> Response:
         caller = principal(request)
         return Response({"data": queries.rails(caller.org, caller.livemode), "has_more": False, "next_page_url": None})
+
+
+class RailAccounts(Endpoint):
+    scopes = {"GET": "projects:read", "POST": "rails:write"}
+    query_parameters = {"GET": PAGE}
+
+    @extend_schema(operation_id="rail_accounts_list", responses={200: listed(serializers.RailAccountOut)})
+    def get(self, request: Request) -> Response:
+        caller = principal(request)
+        rows = lambda cursor, limit: queries.rail_accounts(caller.org, caller.livemode, cursor, limit)
+        return Response(answers.page(request, rows, answers.each(serializers.rail_account), lambda row: ids.wire("key", row.id)))
+
+    @extend_schema(operation_id="rail_accounts_create", request=serializers.RailAccountIn, responses={201: serializers.RailAccountOut})
+    def post(self, request: Request) -> Response:
+        body, caller = fields.read(serializers.RailAccountIn, request), principal(request)
+        made = connections.connect(caller, rail=body["rail"], provider_account=body["account"], secrets=body["secrets"])
+        return Response(serializers.rail_account(queries.rail_account(caller.org, made)), status=201)
 
 
 class PaymentDetail(Endpoint):

@@ -17,7 +17,7 @@ from codespar.identity.principals import Principal, ScopeMissing
 from codespar.lib import canonical, clock, db, ids
 from codespar.lib.errors import Invalid
 from codespar.lib.sdjwt import check_agent_jwk, thumbprint
-from codespar.vault import envelope, keys
+from codespar.vault import keys
 from ledger import records
 
 LONGEST_LIFE = timedelta(days=400)
@@ -193,24 +193,6 @@ def revoke_token(principal: Principal, *, token: UUID, now: datetime) -> None:
     wire = ids.wire("tok", token)
     record = acting.draft(principal, kind="token.revoked", subject=wire, data={"id": wire})
     acting.write(principal, "token_revoke", record, now=now, refusals={"access_tokens_live": not_found("live token")})
-
-
-def add_rail_account(principal: Principal, *, rail: str, provider_account: str, credential: Mapping[str, str], now: datetime) -> UUID:
-    """The organisation's account at a provider. `credential` is sealed here and opened by the rail's role only."""
-    account = ids.new()
-    wire = ids.wire("key", account)
-    bound = keys.aad(principal.org, f"rail:{rail}", provider_account)
-    sealed = envelope.seal(canonical.dumps(dict(credential)), keys=keys.master(), aad=bound)
-    data = {"id": wire, "rail": rail, "provider_account": provider_account}
-    record = acting.draft(principal, kind="rail_account.added", subject=wire, data=data)
-    refusals = {
-        "rail_accounts_rail": acting.invalid("There is no such rail: docs/rails.md lists them.", "/rail"),
-        "provider_accounts_one_organisation": conflict("This provider account belongs to another organisation."),
-        "rail_accounts_one": conflict("There is an account at this rail already, in this mode."),
-        "rail_accounts_account": conflict("This provider account is registered already."),
-    }
-    acting.write(principal, "rail_account_add", record, sealed, now=now, refusals=refusals)
-    return account
 
 
 _MEMBER: db.Refusals = {

@@ -10,7 +10,6 @@ from codespar.lib import clock, ids
 from codespar.lib.errors import Invalid
 from codespar.lib.sdjwt import check_agent_jwk
 from codespar.rest import fields
-from codespar.vault.models import RailAccount
 
 
 def _role(value: object) -> str:
@@ -88,13 +87,6 @@ class RotateIn(fields.Strict):
     expires_at = fields.Moment(required=False)
 
 
-class RailAccountIn(fields.Strict):
-    rail = fields.Slug()
-    account = fields.Text(longest=100)
-    api_key = fields.Text(longest=500)
-    webhook_secret = fields.Text(longest=500)
-
-
 class ProjectOut(serializers.Serializer[Any]):
     id = serializers.CharField()
     object = serializers.CharField()
@@ -137,15 +129,6 @@ class NewTokenOut(TokenOut):
     """`token` is shown this once."""
 
     token = serializers.CharField()
-
-
-class RailAccountOut(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    object = serializers.CharField()
-    livemode = serializers.BooleanField()
-    rail = serializers.CharField()
-    account = serializers.CharField()
-    created_at = serializers.CharField()
 
 
 def project(row: Project) -> dict[str, Any]:
@@ -206,14 +189,3 @@ def holder(row: AccessToken) -> str:
         return ids.wire("agt", row.agent_id)
     assert row.member_id
     return ids.wire("mem", row.member_id)
-
-
-def rail_account(row: RailAccount) -> dict[str, Any]:
-    return {
-        "id": ids.wire("key", row.id),
-        "object": "rail_account",
-        "livemode": row.livemode,
-        "rail": row.rail,
-        "account": row.provider_account,
-        "created_at": clock.stamp(row.created_at),
-    }

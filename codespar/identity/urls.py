@@ -14,5 +14,4 @@ urlpatterns = [
     path("v1/tokens", views.Tokens.as_view()),
     path("v1/tokens/<str:token>", views.TokenDetail.as_view()),
     path("v1/tokens/<str:token>/rotate", views.TokenRotate.as_view()),
-    path("v1/rail-accounts", views.RailAccounts.as_view()),
 ]

@@ -11,13 +11,10 @@ from rest_framework.response import Response
 from codespar.identity import access, actions, serializers
 from codespar.identity.authentication import principal
 from codespar.identity.models import AccessToken, Agent, Member, Project
-from codespar.lib import clock, db, ids, pages
+from codespar.lib import clock, ids, pages
 from codespar.rest import answers, fields
 from codespar.rest.openapi import PAGE, listed
 from codespar.rest.views import Endpoint
-from codespar.vault.models import RailAccount
-
-RAIL_ACCOUNT = ("org_id", "id", "rail", "livemode", "provider_account", "created_at", "entry_id")
 
 
 class Projects(Endpoint):
@@ -155,32 +152,6 @@ class TokenRotate(Endpoint):
             now=now,
         )
         return Response({**_token(request, made.id), "token": made.text}, status=201)
-
-
-class RailAccounts(Endpoint):
-    scopes = {"GET": "projects:read", "POST": "rails:write"}
-    query_parameters = {"GET": PAGE}
-
-    @extend_schema(operation_id="rail_accounts_list", responses={200: listed(serializers.RailAccountOut)})
-    def get(self, request: Request) -> Response:
-        caller = principal(request)
-
-        def rows(cursor: str | None, limit: int) -> list[RailAccount]:
-            older = {"id__lt": pages.cursor_id(cursor, "key")} if cursor else {}
-            with db.tenant(caller.org):
-                found = RailAccount.objects.for_org(caller.org).filter(livemode=caller.livemode, **older)
-                return list(found.only(*RAIL_ACCOUNT).order_by("-id")[:limit])
-
-        return Response(answers.page(request, rows, answers.each(serializers.rail_account), lambda row: ids.wire("key", row.id)))
-
-    @extend_schema(operation_id="rail_accounts_create", request=serializers.RailAccountIn, responses={201: serializers.RailAccountOut})
-    def post(self, request: Request) -> Response:
-        body, caller = fields.read(serializers.RailAccountIn, request), principal(request)
-        secret = {"api_key": body["api_key"], "webhook_secret": body["webhook_secret"]}
-        made = actions.add_rail_account(caller, rail=body["rail"], provider_account=body["account"], credential=secret, now=clock.now())
-        with db.tenant(caller.org):
-            row = RailAccount.objects.for_org(caller.org).only(*RAIL_ACCOUNT).get(id=made)
-        return Response(serializers.rail_account(row), status=201)
 
 
 def _one(request: Request, model: Any, text: str, prefix: str, what: str) -> Any:

@@ -201,6 +201,21 @@ class Object(_Checked):
         return value
 
 
+class Texts(_Checked):
+    """An object of names and printable texts of at most `longest` characters."""
+
+    schema = {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}}
+
+    def __init__(self, *, longest: int = 255, **options: Any) -> None:
+        super().__init__(**options)
+        self._text = Text(longest=longest)
+
+    def read(self, value: object) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise Invalid("This must be an object of names and texts.")
+        return {name: self._text.read(text) for name, text in value.items()}
+
+
 class Read(_Checked):
     """A member that one function reads."""
 

@@ -243,9 +243,10 @@ import sys, django
 django.setup()
 from codespar.identity import actions, principals
 from codespar.lib import clock, ids
+from rails.actions import connections
 owner = principals.authenticate(sys.argv[1], request_id=ids.wire("req", ids.new()))
 actions.set_login(owner, member=owner.member, password="a long pass phrase", now=clock.now())
-actions.add_rail_account(owner, rail="sandbox", provider_account="acct-1", credential={"api_key": "k"}, now=clock.now())
+connections.connect(owner, rail="sandbox", provider_account="acct-1", secrets={"api_key": "k", "webhook_secret": "whsec_c2VjcmV0"})
 """
 
 
