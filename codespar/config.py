@@ -38,8 +38,17 @@ def _address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _folder(value: str) -> None:
+    """Folders that are shared with a bank: `file:///absolute/folder`, without a host and without a step upwards."""
+    url = urlsplit(value)
+    path = unquote(url.path)
+    plain = value.startswith("file:///") and not (url.netloc or url.query or url.fragment or "?" in value or "#" in value)
+    if not plain or "\0" in path or not path.strip("/") or ".." in path.split("/"):
+        raise ValueError("folders that are shared with a rail are written file:///absolute/folder")
+
+
 def _rails(value: str) -> dict[str, str]:
-    """Where each rail is reached. Upstreams come from here, never from a request."""
+    """Where each rail is reached, over HTTP or through folders. Upstreams come from here, never from a request."""
     try:
         found = json.loads(value)
     except ValueError:
@@ -49,6 +58,9 @@ def _rails(value: str) -> dict[str, str]:
     for name, url in found.items():
         if not re.fullmatch("[a-z][a-z0-9_]{0,31}", name):
             raise ValueError("a rail is named in small letters, digits and underscores, such as pix")
+        if urlsplit(url).scheme == "file":
+            _folder(url)
+            continue
         _address(url)
         if not is_private(url):
             raise ValueError("a rail is reached over https without a user in the URL, or over http on this machine: http://127.0.0.1:8002")

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Callable, Mapping
 
+from schwifty import BIC, IBAN
+from schwifty.exceptions import SchwiftyException
+
 from codespar.lib import pix
 from codespar.lib.errors import Invalid
 
@@ -27,6 +30,16 @@ def _card_merchant(value: str) -> str:
     return value
 
 
-KINDS: Mapping[str, Callable[[str], str]] = {"pix_key": _pix_key, "card_merchant": _card_merchant}
+def _iban(value: str) -> str:
+    """`IBAN` or `IBAN/BIC`, without spaces and in capitals."""
+    iban, slash, bic = value.partition("/")
+    try:
+        found = str(IBAN(iban, validate_bban=True))
+        return f"{found}/{BIC(bic)}" if slash else found
+    except SchwiftyException as error:
+        raise ValueError(f"an account is an IBAN, or IBAN/BIC, such as DE89370400440532013000/COBADEFFXXX: {error}") from None
+
+
+KINDS: Mapping[str, Callable[[str], str]] = {"pix_key": _pix_key, "card_merchant": _card_merchant, "iban": _iban}
 # The rails that pay each kind, where nobody names others.
-RAILS: Mapping[str, tuple[str, ...]] = {"pix_key": ("sandbox", "pix"), "card_merchant": ("card",)}
+RAILS: Mapping[str, tuple[str, ...]] = {"pix_key": ("sandbox", "pix"), "card_merchant": ("card",), "iban": ("wire",)}

@@ -61,7 +61,8 @@ CREATE TABLE platform_states (
     CONSTRAINT platform_states_scope CHECK (scope IN ('platform', 'rail')),
     CONSTRAINT platform_states_epoch CHECK (epoch >= 0)
 );
-INSERT INTO platform_states (scope, name) VALUES ('platform', 'platform'), ('rail', 'sandbox'), ('rail', 'pix'), ('rail', 'card');
+INSERT INTO platform_states (scope, name)
+VALUES ('platform', 'platform'), ('rail', 'sandbox'), ('rail', 'pix'), ('rail', 'card'), ('rail', 'wire');
 GRANT SELECT ON platform_states TO codespar_definer, codespar_agent, codespar_control, codespar_rail, codespar_auditor;
 GRANT UPDATE ON platform_states TO codespar_definer;
 

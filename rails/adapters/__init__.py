@@ -6,8 +6,9 @@ from rails.adapters.base import Adapter, Connection
 from rails.adapters.card import CardAdapter
 from rails.adapters.pix import PixAdapter
 from rails.adapters.sandbox import SandboxAdapter
+from rails.adapters.wire import WireAdapter
 
-ADAPTERS: dict[str, type[Adapter]] = {"card": CardAdapter, "pix": PixAdapter, "sandbox": SandboxAdapter}
+ADAPTERS: dict[str, type[Adapter]] = {"card": CardAdapter, "pix": PixAdapter, "sandbox": SandboxAdapter, "wire": WireAdapter}
 
 
 def adapter_for(rail: str, connection: Connection) -> Adapter:

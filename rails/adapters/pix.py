@@ -12,14 +12,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import string
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
 from codespar.lib import pix
-from rails.adapters import judging, notices, pix_answers, pix_tokens, reading
+from rails.adapters import digests, judging, notices, pix_answers, pix_tokens, reading
 from rails.adapters.base import (
     Action,
     Capabilities,
@@ -43,8 +42,6 @@ from rails.adapters.judging import Verdict
 from rails.adapters.pix_answers import E2E, RETURN_ID
 from rails.adapters.pix_tokens import NoToken
 
-ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-KEY_LENGTH = 43  # 62 ** 43 is the first power of 62 above 2 ** 256
 # Trouble with an access token, or before the first byte, that may be over the next time.
 PASSING = ("connect_failed", "pool_timeout", "timeout", "disconnected", "unavailable", "rate_limited")
 
@@ -210,13 +207,7 @@ class PixAdapter:
 
     def rail_key(self, digest: bytes) -> str:
         """The digest in base 62: 43 letters and digits, one to one (see this module's beginning); ValueError unless SHA-256."""
-        if len(digest) != 32:
-            raise ValueError("a SHA-256 digest has 32 bytes")
-        number, found = int.from_bytes(digest), ""
-        for _ in range(KEY_LENGTH):
-            number, digit = divmod(number, len(ALPHABET))
-            found = ALPHABET[digit] + found
-        return found
+        return digests.base62(digest)
 
     def _payment(self, done: Exchange, expected: Instruction, *, asks: bool) -> Outcome:
         return self._outcome(done, lambda status, raw: pix_answers.judge_payment(status, raw, expected), asks=asks)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
+import pathlib
 import re
 import threading
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from rails.sandbox import card, card_shapes, edits, outbox, pix, requests, tables
+from rails.sandbox import card, card_shapes, edits, outbox, pix, requests, tables, wire
 from rails.sandbox.book import Ask, Book, Order, Refusal, digest
 from rails.sandbox.faults import Fault, Faults, UnknownFault
 from rails.sandbox.requests import Answer, Handler, HangUp, Manners, Request, Route
@@ -20,8 +21,8 @@ from rails.sandbox.secret_file import SecretFile
 class Bank:
     """The bank's front desk: authenticates, applies faults, and lets the book do the rest."""
 
-    def __init__(self, book: Book, faults: Faults, secrets: SecretFile) -> None:
-        self.book, self.faults, self.secrets = book, faults, secrets
+    def __init__(self, book: Book, faults: Faults, secrets: SecretFile, data: pathlib.Path) -> None:
+        self.book, self.faults, self.secrets, self.data = book, faults, secrets, data
         self.stopping = threading.Event()
 
     def answer(self, request: Request) -> Answer:
@@ -45,12 +46,12 @@ class Bank:
                 return self._with_faults(request, list(match.groups()), handler)
         raise Refusal(404, "no_such_route", f"{request.method} {request.path} is not part of this API")
 
-    def _with_faults(self, request: Request, keys: list[str], handler: Handler) -> Answer:
+    def _with_faults(self, request: Request, groups: list[str], handler: Handler) -> Answer:
+        keys = groups + ([request.idempotency_key] if request.idempotency_key else [])
         on = "token" if request.path.endswith("/oauth/token") else "read" if request.method == "GET" else "write"
-        names = [*keys, request.idempotency_key or ""]
-        self._strike_before(self.faults.take("before", names, on))
-        status, body = handler(self, request, *keys)
-        return self._strike_answer(self.faults.take("answer", names, on), status, body, manners(request.path))
+        self._strike_before(self.faults.take("before", keys, on))
+        status, body = handler(self, request, *groups)
+        return self._strike_answer(self.faults.take("answer", keys, on), status, body, manners(request.path))
 
     def _strike_before(self, fault: Fault | None) -> None:
         name = fault.fault if fault else ""
@@ -69,7 +70,7 @@ class Bank:
             raise HangUp
         if name == "rubbish":
             return status, "<html><body>It works!</body></html>"
-        return status, body | how.lie(name, body)
+        return status, how.show(body | how.lie(name, body))
 
     def _operate(self, request: Request) -> Answer:
         route = OPERATIONS.get((request.method, request.path))
@@ -160,7 +161,7 @@ ROUTES: list[Route] = [
     ("GET", rf"/v1/deposits/({requests.KEY})", get_deposit),
     ("GET", r"/v1/statement", get_statement),
 ]
-APIS: list[Route] = [*ROUTES, *pix.ROUTES, *card.ROUTES]
+APIS: list[Route] = [*ROUTES, *pix.ROUTES, *card.ROUTES, *wire.ROUTES]
 
 
 # The control plane, for the people who play with the bank.
@@ -235,6 +236,7 @@ OPERATIONS: dict[tuple[str, str], Callable[[Bank, Request], Answer]] = {
     ("GET", "/_health"): health,
     **pix.OPERATIONS,
     **card.OPERATIONS,
+    **wire.OPERATIONS,
 }
 
 
@@ -246,7 +248,7 @@ MANNERS = Manners(authenticate, error, "application/json", _lie)
 
 
 def manners(path: str) -> Manners:
-    found = (api.MANNERS for api in (pix, card) if path.startswith(f"{api.PREFIX}/"))
+    found = (api.MANNERS for api in (pix, card, wire) if path.startswith(f"{api.PREFIX}/"))
     return next(found, MANNERS)
 
 

@@ -123,16 +123,16 @@ class Book:
 
     # Payments.
 
-    def pay(self, account: str, key: str, order: Order, no: str | None = None) -> dict[str, Any]:
+    def pay(self, account: str, key: str, order: Order, no: str | None = None, delay: float | None = None) -> dict[str, Any]:
         """The one payment of this key: made now, or the stored one; 409 when the stored one has another body.
 
-        `no` is why a new one is rejected.
+        `no` is why a new one is rejected, `delay` in how many seconds one settles that is not; None is at once.
         """
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
             stored = entries.payment(db, account, key)
             if stored is None:
-                return self._new_payment(db, account, key, order, no)
+                return self._new_payment(db, account, key, order, no, delay)
             told = Order(*(stored[n] for n in ("amount", "currency", "payee", "payee_name", "reference", "txid")))
             if told != order:
                 raise Refusal(409, "conflict", "this key was used for a payment with another body")
@@ -140,11 +140,14 @@ class Book:
 
         return self._writer.run(work)
 
-    def _new_payment(self, db: sqlite3.Connection, account: str, key: str, order: Order, no: str | None) -> dict[str, Any]:
+    def _new_payment(
+        self, db: sqlite3.Connection, account: str, key: str, order: Order, no: str | None, delay: float | None
+    ) -> dict[str, Any]:
         fault = self._faults.take("book", [key])
         reason = "declined" if fault and fault.fault == "decline" else no or entries.shortfall(db, account, order)
         status = "rejected" if reason else "accepted"
-        due = time.time() + fault.seconds if fault and not reason else None
+        waits = fault.seconds if fault else delay
+        due = time.time() + waits if waits is not None and not reason else None
         db.execute(
             "INSERT INTO payments (account, key, id, status, amount, currency, payee, payee_name, reference, txid,"
             " reason, created_at, settle_due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -154,16 +157,16 @@ class Book:
             ),
         )
         if reason:
-            self._event(db, account, "payment.rejected", tables.payment(entries.must(entries.payment(db, account, key))), [key])
+            self.event(db, account, "payment.rejected", tables.payment(entries.must(entries.payment(db, account, key))), [key])
         else:
             db.execute("UPDATE accounts SET reserved = reserved + ? WHERE account = ?", (order.amount, account))
             if due is None:
-                self._settle(db, account, key)
+                self.settle(db, account, key)
             elif fault and fault.fault == "in_two_legs" and order.amount > 1:
                 self._move(db, entries.must(entries.payment(db, account, key)), order.amount // 2, timestamp())
         return tables.payment(entries.must(entries.payment(db, account, key)))
 
-    def _settle(self, db: sqlite3.Connection, account: str, key: str) -> None:
+    def settle(self, db: sqlite3.Connection, account: str, key: str) -> None:
         at = timestamp()
         changed = db.execute(
             "UPDATE payments SET status = 'settled', settled_at = ?, settle_due = NULL"
@@ -174,7 +177,7 @@ class Book:
             return
         row = entries.must(entries.payment(db, account, key))
         self._move(db, row, row["amount"] - row["moved"], at)
-        self._event(db, account, "payment.settled", tables.payment(entries.must(entries.payment(db, account, key))), [key])
+        self.event(db, account, "payment.settled", tables.payment(entries.must(entries.payment(db, account, key))), [key])
 
     def _move(self, db: sqlite3.Connection, row: sqlite3.Row, amount: int, at: str) -> None:
         """A leg of the payment: its money leaves the account, with a line of its own."""
@@ -196,7 +199,7 @@ class Book:
                 ended = "UPDATE payments SET status = 'canceled', settle_due = NULL WHERE account = ? AND key = ?"
                 db.execute(ended, (account, key))
                 row = entries.must(entries.payment(db, account, key))
-                self._event(db, account, "payment.canceled", tables.payment(row), [key])
+                self.event(db, account, "payment.canceled", tables.payment(row), [key])
             return tables.payment(row)
 
         return self._writer.run(work)
@@ -210,9 +213,9 @@ class Book:
         due = self._writer.read(lambda db: db.execute(query, (time.time(),)).fetchall())
         for row in due:
             if row["payment"] is None:
-                self._writer.run(functools.partial(self._settle, account=row["account"], key=row["key"]))
+                self._writer.run(functools.partial(self.settle, account=row["account"], key=row["key"]))
             else:
-                self._writer.run(functools.partial(self._settle_refund, account=row["account"], payment=row["payment"], key=row["key"]))
+                self._writer.run(functools.partial(self.settle_refund, account=row["account"], payment=row["payment"], key=row["key"]))
         return len(due)
 
     def payment(self, account: str, key: str) -> dict[str, Any]:
@@ -246,7 +249,8 @@ class Book:
             raise Refusal(422, "too_late", f"the payment was settled on {paid['settled_at']}: the time for refunds is over")
         fault = self._faults.take("book", [key, payment])
         reason = "declined" if fault and fault.fault == "decline" else entries.excess(db, paid, ask.amount)
-        due = time.time() + fault.seconds if fault and ask.waits and not reason else None
+        waits = fault.seconds if fault and ask.waits else ask.delay
+        due = time.time() + waits if waits is not None and not reason else None
         db.execute(
             "INSERT INTO refunds (account, payment, key, id, status, amount, currency, note, reason, created_at, settle_due)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -256,10 +260,10 @@ class Book:
             ),
         )
         if not reason and due is None:
-            self._settle_refund(db, account, payment, key)
+            self.settle_refund(db, account, payment, key)
         return tables.refund(entries.must(entries.refund(db, account, payment, key)))
 
-    def _settle_refund(self, db: sqlite3.Connection, account: str, payment: str, key: str) -> None:
+    def settle_refund(self, db: sqlite3.Connection, account: str, payment: str, key: str) -> None:
         row = entries.must(entries.refund(db, account, payment, key))
         if row["status"] != "accepted":
             return
@@ -268,7 +272,7 @@ class Book:
         db.execute(settled, (at, account, payment, key))
         party = entries.must(entries.payment(db, account, payment))["payee"]
         entries.line(db, account, "refund", row["id"], key, row["amount"], row["currency"], at, party)
-        self._event(db, account, "refund.settled", tables.refund(entries.must(entries.refund(db, account, payment, key))), [key, payment])
+        self.event(db, account, "refund.settled", tables.refund(entries.must(entries.refund(db, account, payment, key))), [key, payment])
 
     def stored_refund(self, account: str, payment: str, key: str) -> dict[str, Any]:
         row = self._writer.read(lambda db: entries.refund(db, account, payment, key))
@@ -291,7 +295,7 @@ class Book:
             )
             entries.line(db, account, "deposit", deposit_id, None, amount, currency, at, payer)
             row = db.execute("SELECT * FROM deposits WHERE id = ?", (deposit_id,)).fetchone()
-            self._event(db, account, "deposit.received", tables.deposit(row), [deposit_id])
+            self.event(db, account, "deposit.received", tables.deposit(row), [deposit_id])
             return tables.deposit(row)
 
         return self._writer.run(work)
@@ -303,13 +307,13 @@ class Book:
             raise Refusal(404, "not_found", "no deposit with this id")
         return tables.deposit(row)
 
-    def statement(self, account: str, after: int, limit: int) -> dict[str, Any]:
-        """Lines after line `after`, the balance before the first and after the last, and whether these were all."""
+    def statement(self, account: str, after: int, limit: int, until: int | None = None) -> dict[str, Any]:
+        """Lines after line `after` (to `until`), the balance before the first and after the last, and whether these were all."""
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
             query = "SELECT * FROM lines WHERE account = ? AND line > ? ORDER BY line LIMIT ?"
             rows = db.execute(query, (account, after, limit + 1)).fetchall()
-            shown = rows[:limit]
+            shown = [row for row in rows[:limit] if until is None or row["line"] <= until]
             before = "SELECT coalesce(sum(amount), 0) FROM lines WHERE account = ? AND line <= ?"
             opening = entries.holder(db, account)["opening"] + db.execute(before, (account, after)).fetchone()[0]
             closing = opening + sum(row["amount"] for row in shown)
@@ -318,7 +322,7 @@ class Book:
                 "opening": opening,
                 "lines": [tables.line(row) for row in shown],
                 "closing": closing + (1 if self._faults.take("statement", [account]) else 0),
-                "complete": len(rows) <= limit,
+                "complete": len(rows) == len(shown),
             }
 
         return self._writer.read(work)
@@ -345,7 +349,7 @@ class Book:
     def note_status(self, note: str, status: int) -> None:
         self._writer.later(lambda db: db.execute("UPDATE requests SET status = ? WHERE id = ?", (status, note)))
 
-    def _event(self, db: sqlite3.Connection, account: str, kind: str, data: dict[str, Any], keys: list[str]) -> None:
+    def event(self, db: sqlite3.Connection, account: str, kind: str, data: dict[str, Any], keys: list[str]) -> None:
         outbox.put(db, entries.holder(db, account), kind, data, self._faults.take("webhook", keys))
 
     def due_events(self, limit: int, most_attempts: int, default_url: str | None) -> list[sqlite3.Row]:

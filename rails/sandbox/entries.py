@@ -30,12 +30,14 @@ class Order:
 class Ask:
     """What a refund is asked to be; `note` is the client's own.
 
-    `waits`: the API can say that a refund is on its way, so that it may be. What was settled before `since` is not refunded any more.
+    `waits`: the API can say that a refund is on its way, so that it may be; `delay`: how many seconds it is, None for not at all.
+    What was settled before `since` is not refunded any more.
     """
 
     amount: int
     note: str | None = None
     waits: bool = False
+    delay: float | None = None
     since: str = ""
 
 

@@ -26,6 +26,7 @@ from rails.sandbox.faults import Faults
 from rails.sandbox.requests import HangUp, Request
 from rails.sandbox.secret_file import BadSecretFile, SecretFile
 from rails.sandbox.webhooks import Deliverer
+from rails.sandbox.wire_drop import Drop
 
 LARGEST_BODY = 64 * 1024
 
@@ -82,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
             traceback.print_exc()
             self._refuse(note, Refusal(500, "internal", "the bank failed"))
         else:
-            self._answer(note, status, body, "application/json")
+            self._answer(note, status, body, api.manners(self.path).answers)
 
     def _refuse(self, note: str | None, refusal: Refusal) -> None:
         manners = api.manners(self.path)
@@ -165,15 +166,18 @@ def serve(host: str, port: int, data: pathlib.Path, secret_file: pathlib.Path) -
     with (data / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         faults = Faults()
-        bank = api.Bank(Book(data, faults), faults, secrets)
+        bank = api.Bank(Book(data, faults), faults, secrets, data)
         server, deliverer = Server((host, port), bank), Deliverer(bank.book, secrets)
+        drop = Drop(bank, data / "drop")
         _stop_on_signals(server, bank)
         deliverer.start()
+        drop.start()
         print(f"listening on http://{host}:{server.server_address[1]}", flush=True)
         server.serve_forever(poll_interval=0.1)
         server.server_close()
         with server.idle:
             server.idle.wait_for(lambda: not server.busy, timeout=5)
+        drop.stop()
         deliverer.stop()
         bank.book.close()
 

@@ -42,13 +42,15 @@ class Manners:
     """What one API of the bank does in its own way.
 
     `authenticate(bank, request)` returns the request with its account, or raises `Refusal`; `error` is the body of a refusal, of the type
-    `media`; `lie(fault, body)` is what a fault changes in an answer.
+    `media`; `lie(fault, body)` is what a fault changes in an answer; `show(body)` is how an answer is written, in the type `answers`.
     """
 
     authenticate: Callable[[Any, Request], Request]
     error: Callable[[Refusal], dict[str, Any]]
     media: str
     lie: Callable[[str, dict[str, Any]], dict[str, Any]]
+    show: Callable[[dict[str, Any]], Any] = lambda body: body
+    answers: str = "application/json"
 
 
 # An API of the bank: method, pattern of the path (its groups are the client's keys), handler(bank, request, *keys).

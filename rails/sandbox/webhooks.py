@@ -15,7 +15,7 @@ import time
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
-from rails.sandbox import card_book
+from rails.sandbox import card_book, outbox
 from rails.sandbox.book import Book
 from rails.sandbox.secret_file import SecretFile
 
@@ -100,8 +100,8 @@ class Deliverer:
         secret = event["webhook_secret"] or self._secrets.current().webhook_secret
         if not secret:
             return False
-        body, sent_at = event["body"].encode(), int(time.time())
-        headers = {"Content-Type": "application/json"}
+        (body, media), sent_at = outbox.written(event), int(time.time())
+        headers = {"Content-Type": media}
         if event["api"] == "card":
             headers["Stripe-Signature"] = stripe_signature(secret, sent_at, body)
         else:

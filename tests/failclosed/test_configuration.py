@@ -61,6 +61,13 @@ ODD = {
         '{"sandbox": "http://192.0.2.1:8002"}',
         '{"sandbox": "https://name@bank.example"}',
         '{"sandbox": "https://bank.example?x=1"}',
+        '{"wire": "file://bank/drop"}',
+        '{"wire": "file:drop"}',
+        '{"wire": "file:///"}',
+        '{"wire": "file:///srv/../etc"}',
+        '{"wire": "file:///srv/%2e%2e/etc"}',
+        '{"wire": "file:///srv/drop?x=1"}',
+        '{"wire": "file:///srv/drop#x"}',
     ],
 }
 # A path is right whatever it says; whether a key is there is looked at when one is needed (test_keys_and_clock).
@@ -111,6 +118,12 @@ def test_an_odd_value_stops_the_start(doubtful: Doubtful, name: str) -> None:
         else:
             stops(done, name)
     assert not accepted, f"{name} starts with {accepted}"
+
+
+def test_a_rail_may_be_reached_through_folders_of_this_machine(doubtful: Doubtful) -> None:
+    say = "from codespar import config; print(config.load().rail_urls)"
+    done = run(doubtful.info, say, CODESPAR_RAIL_URLS='{"wire": "file:///srv/bank/drop/"}')
+    assert (done.returncode, done.stdout) == (0, "{'wire': 'file:///srv/bank/drop'}\n"), done.stderr
 
 
 def test_what_stops_the_start_shows_no_secret(doubtful: Doubtful) -> None:
