@@ -18,8 +18,8 @@ LARGEST = 65_536
 
 def store(*, org: UUID, rail: str, livemode: bool, headers: dict[str, str], body: bytes) -> None:
     """Keep what arrived. Raises `NotFound` when this organisation has no account at that rail. Twice is once."""
-    if rail not in ADAPTERS:
-        raise NotFound("There is no such rail.")
+    if rail not in ADAPTERS or not ADAPTERS[rail].capabilities.webhook_headers:
+        raise NotFound("There is no such rail, or it sends no notices.")
     kept = {name: headers.get(name, "")[:500] for name in ADAPTERS[rail].capabilities.webhook_headers}
     # One delivery is told from another by all that it says, so that a forged one cannot take a true one's place.
     message = canonical.sha256(canonical.dumps(kept) + body).hex()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from schwifty import BIC, IBAN
 from schwifty.exceptions import SchwiftyException
 
-from codespar.lib import pix
+from codespar.lib import evm, pix
 from codespar.lib.errors import Invalid
 
 
@@ -40,6 +40,10 @@ def _iban(value: str) -> str:
         raise ValueError(f"an account is an IBAN, or IBAN/BIC, such as DE89370400440532013000/COBADEFFXXX: {error}") from None
 
 
-KINDS: Mapping[str, Callable[[str], str]] = {"pix_key": _pix_key, "card_merchant": _card_merchant, "iban": _iban}
+def _evm(value: str) -> str:
+    return evm.evm_account(value)
+
+
+KINDS: Mapping[str, Callable[[str], str]] = {"pix_key": _pix_key, "card_merchant": _card_merchant, "iban": _iban, "evm": _evm}
 # The rails that pay each kind, where nobody names others.
-RAILS: Mapping[str, tuple[str, ...]] = {"pix_key": ("sandbox", "pix"), "card_merchant": ("card",), "iban": ("wire",)}
+RAILS: Mapping[str, tuple[str, ...]] = {"pix_key": ("sandbox", "pix"), "card_merchant": ("card",), "iban": ("wire",), "evm": ("x402",)}

@@ -62,7 +62,7 @@ CREATE TABLE platform_states (
     CONSTRAINT platform_states_epoch CHECK (epoch >= 0)
 );
 INSERT INTO platform_states (scope, name)
-VALUES ('platform', 'platform'), ('rail', 'sandbox'), ('rail', 'pix'), ('rail', 'card'), ('rail', 'wire');
+VALUES ('platform', 'platform'), ('rail', 'sandbox'), ('rail', 'pix'), ('rail', 'card'), ('rail', 'wire'), ('rail', 'x402');
 GRANT SELECT ON platform_states TO codespar_definer, codespar_agent, codespar_control, codespar_rail, codespar_auditor;
 GRANT UPDATE ON platform_states TO codespar_definer;
 

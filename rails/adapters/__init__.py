@@ -7,8 +7,15 @@ from rails.adapters.card import CardAdapter
 from rails.adapters.pix import PixAdapter
 from rails.adapters.sandbox import SandboxAdapter
 from rails.adapters.wire import WireAdapter
+from rails.adapters.x402 import X402Adapter
 
-ADAPTERS: dict[str, type[Adapter]] = {"card": CardAdapter, "pix": PixAdapter, "sandbox": SandboxAdapter, "wire": WireAdapter}
+ADAPTERS: dict[str, type[Adapter]] = {
+    "card": CardAdapter,
+    "pix": PixAdapter,
+    "sandbox": SandboxAdapter,
+    "wire": WireAdapter,
+    "x402": X402Adapter,
+}
 
 
 def adapter_for(rail: str, connection: Connection) -> Adapter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import http.cookiejar
 import os
 import select
@@ -15,16 +16,32 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import httpcore2
 import httpx2
 
-from codespar.lib.addresses import is_private
+from codespar.lib.addresses import is_here, is_private, is_public
 
 LARGEST_BODY = 64 * 1024
+
+
+class Reach(enum.Enum):
+    """Which addresses a call may connect to. A rail's own is configured; the others are for a host that somebody else named."""
+
+    ANY = "any"
+    PUBLIC = "public"
+    PUBLIC_OR_HERE = "public_or_here"
+
+    def holds(self, address: str) -> bool:
+        """Whether `address`, an IP address, is within it."""
+        return self is Reach.ANY or is_public(address) or (self is Reach.PUBLIC_OR_HERE and is_here(address))
+
+
+class AddressRefused(Exception):
+    """Raised in the place of a connection: the host's address is not within the call's reach."""
 
 
 class SendByPassed(Exception):
@@ -36,7 +53,11 @@ class _Call:
     deadline: float
     send_by: datetime | None
     clock: Callable[[], datetime]
+    reach: Reach
+    largest: int
     wrote_on: object | None = None
+    received: bytearray = field(default_factory=bytearray)
+    headers: dict[str, str] = field(default_factory=dict)
 
     def left(self, error: type[Exception]) -> float:
         left = self.deadline - time.monotonic()
@@ -126,7 +147,8 @@ def _connected(family: int, address: Any) -> socket.socket:
 class _Network(httpcore2.NetworkBackend):
     """Connects within the deadline of the call; names are resolved in a thread, so that it holds for DNS too."""
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
         self._resolver = ThreadPoolExecutor(4, thread_name_prefix="resolver")
 
     def connect_tcp(
@@ -154,15 +176,17 @@ class _Network(httpcore2.NetworkBackend):
             raise httpcore2.ConnectTimeout(f"{host} was not resolved in time") from None
         except OSError as error:
             raise httpcore2.ConnectError(str(error)) from error
+        if not all(self._reach.holds(str(row[4][0])) for row in rows):
+            raise AddressRefused(f"{host} is not a public address")
         return [(row[0], row[4]) for row in rows]
 
 
 class _Transport(httpx2.BaseTransport):
     """Our sockets under httpx2: HTTP/1.1 only, no proxy, no connect retries, nothing that sends a request again."""
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach) -> None:
         self._pool = httpcore2.ConnectionPool(
-            max_connections=128, keepalive_expiry=20.0, retries=0, http2=False, network_backend=_Network()
+            max_connections=128, keepalive_expiry=20.0, retries=0, http2=False, network_backend=_Network(reach)
         )
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -190,33 +214,34 @@ class _Body(httpx2.SyncByteStream):
         self._answer.close()
 
 
-_client: httpx2.Client | None = None
+# One for each reach: a call must not find a connection that it could not have made.
+_clients: dict[Reach, httpx2.Client] = {}
 _client_lock = threading.Lock()
 
 
-def _process_client() -> httpx2.Client:
-    global _client
+def _process_client(reach: Reach) -> httpx2.Client:
     with _client_lock:
-        if _client is None:
+        if reach not in _clients:
             nobody = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-            _client = httpx2.Client(transport=_Transport(), trust_env=False, follow_redirects=False, cookies=nobody)
-        return _client
+            _clients[reach] = httpx2.Client(transport=_Transport(reach), trust_env=False, follow_redirects=False, cookies=nobody)
+        return _clients[reach]
 
 
-def _forget_client() -> None:
+def _forget_clients() -> None:
     """After a fork the child opens its own sockets: those of the parent are not its to write to or to close."""
-    global _client, _client_lock
-    _client, _client_lock = None, threading.Lock()
+    global _clients, _client_lock
+    _clients, _client_lock = {}, threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_client)
+os.register_at_fork(after_in_child=_forget_clients)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """One request and what came back. `status` is None unless the whole answer was read; then `failure` says why.
 
-    `failure` is empty or one of send_by_passed, connect_failed, pool_timeout, timeout, disconnected, invalid_response.
+    `failure` is empty or one of send_by_passed, address_refused, connect_failed, pool_timeout, timeout, disconnected, invalid_response.
+    `headers` are the answer's, by their names in small letters.
     """
 
     status: int | None
@@ -225,6 +250,7 @@ class Exchange:
     failure: str
     detail: str
     request: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def safe_url(base_url: str) -> str:
@@ -249,32 +275,42 @@ def exchange(
     deadline: float,
     send_by: datetime | None = None,
     clock: Callable[[], datetime] = utc_now,
+    reach: Reach = Reach.ANY,
     largest: int = LARGEST_BODY,
 ) -> Exchange:
     """One HTTP request, sent at most once; trouble on the way is part of what it returns, not an exception.
 
-    An answer of more than `largest` bytes is not read.
+    `reach` says which addresses it may connect to; an answer longer than `largest` bytes is not read.
     `deadline` (`time.monotonic()`) covers the wait for a connection, DNS, connect, TLS, write and read together.
     `send_by` is compared with the clock on the line before each `socket.send`. What remains is the time between that
     comparison and the send: a process paused exactly there still sends when it wakes up, and so does the kernel with
     bytes it has buffered. Nothing in user space closes this; the rail's memory of our key is what makes it harmless.
     """
-    call = _Call(deadline, send_by, clock)
+    call = _Call(deadline, send_by, clock, reach, largest)
     shown = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
     request = f"{method} {httpx2.URL(url).raw_path.decode()} HTTP/1.1\r\n".encode() + shown + b"\r\n" + body
-    received = bytearray()
     status, failure, detail = None, "", ""
     token = _call.set(call)
     try:
-        status = _receive(method, url, {**headers, **credentials, "Accept-Encoding": "identity"}, body, call, received, largest)
+        status = _receive(method, url, {**headers, **credentials, "Accept-Encoding": "identity"}, body, call)
     except SendByPassed:
         failure, detail = "send_by_passed", "the time to send by had passed before the write"
+    except AddressRefused as error:
+        failure, detail = "address_refused", str(error)
     except _TROUBLE as error:
         failure, detail = _failure(error, call), str(error) or type(error).__name__
     finally:
         _call.reset(token)
     sent = call.wrote_on is not None
-    return Exchange(status=status, body=bytes(received[:largest]), sent=sent, failure=failure, detail=detail, request=request)
+    return Exchange(
+        status=status,
+        body=bytes(call.received[:largest]),
+        sent=sent,
+        failure=failure,
+        detail=detail,
+        request=request,
+        headers=call.headers,
+    )
 
 
 class _BadAnswer(Exception):
@@ -287,15 +323,16 @@ _TROUBLE = (
 )
 
 
-def _receive(method: str, url: str, headers: Mapping[str, str], body: bytes, call: _Call, received: bytearray, largest: int) -> int:
+def _receive(method: str, url: str, headers: Mapping[str, str], body: bytes, call: _Call) -> int:
     left = call.left(httpcore2.PoolTimeout)
-    with _process_client().stream(method, url, headers=headers, content=body, timeout=left) as answer:
+    with _process_client(call.reach).stream(method, url, headers=headers, content=body, timeout=left) as answer:
+        call.headers.update(answer.headers)
         if answer.headers.get("content-encoding", "identity") != "identity":
             raise _BadAnswer("the answer is compressed")
         for chunk in answer.iter_raw():
-            received += chunk
-            if len(received) > largest:
-                raise _BadAnswer(f"the answer is longer than {largest} bytes")
+            call.received += chunk
+            if len(call.received) > call.largest:
+                raise _BadAnswer(f"the answer is longer than {call.largest} bytes")
         return answer.status_code
 
 
