@@ -7,6 +7,9 @@ import re
 from datetime import datetime
 from typing import Any
 
+from codespar.lib import canonical
+from codespar.lib.errors import Invalid
+
 TIMESTAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?Z"
 
 
@@ -29,9 +32,10 @@ def parse_object(body: bytes, *, fractions: bool = False) -> dict[str, Any]:
         return dict(pairs)
 
     try:
-        found = json.loads(body.decode(), object_pairs_hook=unique, parse_float=float if fractions else refuse, parse_constant=refuse)
-    except RecursionError:
+        canonical.require_shallow(body)
+    except Invalid:
         raise Malformed("nested too deeply") from None
+    found = json.loads(body.decode(), object_pairs_hook=unique, parse_float=float if fractions else refuse, parse_constant=refuse)
     if not isinstance(found, dict):
         raise Malformed("not an object")
     return found
