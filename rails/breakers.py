@@ -25,13 +25,12 @@ from codespar.lib import cache as redis
 from codespar.lib import ids
 from codespar.lib.errors import Unavailable
 from rails import booking
-from rails.adapters.base import Outcome, Result
 
 # Failures in a row that open a breaker, by their kind.
 MOST = {"failing": 5, "invalid": 3}
 OPERATIONS = ("pay", "capture", "cancel", "refund", "statement")
 EVERY = 10**9
-# What says that the rail itself is not well; whatever else comes back, it has answered.
+# Codes that say that the rail itself is not well; with any other, it has answered.
 FAILING = frozenset({"connect_failed", "timeout", "disconnected", "unavailable"})
 # It logs each miss of Redis with its stack.
 logging.getLogger(pybreaker.CircuitRedisStorage.__module__).setLevel(logging.CRITICAL)
@@ -61,6 +60,9 @@ class _Listener(pybreaker.CircuitBreakerListener):
         self.calling = threading.local()
 
     def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+        # Told before what all share is written: what stands there already is another process's change, which that one tells.
+        if cb.current_state == new_state.name:
+            return
         row, code = self.calling.row, self.calling.code
         rail, operation, kind = str(cb.name).split(":")
         _changes.append(Change(row["org_id"], row["livemode"], rail, operation, kind, old_state.name, new_state.name, code))
@@ -107,10 +109,13 @@ def allowance(rail: str, operation: str) -> int:
         return 0
 
 
-def report(row: Mapping[str, Any], operation: str, outcome: Outcome) -> None:
-    """Tell the breakers what came of a call; `row` says over which rail and for whom it was made."""
-    seen = {"failing": outcome.code in FAILING and outcome.result is Result.UNKNOWN, "invalid": outcome.invalid}
-    _listener.calling.row, _listener.calling.code = row, outcome.code
+def report(row: Mapping[str, Any], operation: str, *, code: str, failing: bool = False, invalid: bool = False) -> None:
+    """Tell the breakers what came of a call; `row` says over which rail and for whom it was made.
+
+    `failing`: the rail is not well. `invalid`: it answered with what was not agreed.
+    """
+    seen = {"failing": failing, "invalid": invalid}
+    _listener.calling.row, _listener.calling.code = row, code
     try:
         for breaker, kind in zip(_breakers(row["rail"], operation), MOST, strict=True):
             if seen[kind] or breaker.current_state != pybreaker.STATE_CLOSED or breaker.fail_counter:

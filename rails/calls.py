@@ -66,7 +66,8 @@ def leave(row: Row, operation: str, told: Callable[[Row, Adapter], Order]) -> Ou
 
 
 def _reported(row: Row, operation: str, outcome: Outcome) -> Outcome:
-    breakers.report(row, operation, outcome)
+    failing = outcome.result is Result.UNKNOWN and outcome.code in breakers.FAILING
+    breakers.report(row, operation, code=outcome.code, failing=failing, invalid=outcome.invalid)
     return outcome
 
 

@@ -27,11 +27,10 @@ def drive(org: UUID, found: list[Row]) -> list[Row]:
     asked: list[Row] = []
     told: list[Row] = []
     for payment in found:
-        payment["operation"] = None
-        if payment["id"] in staged:
-            payment["operation"] = operation(
-                payment, payment["adapter"].capabilities, payment["id"] in returning, followed.get(payment["id"])
-            )
+        named = payment["id"]
+        payment["operation"] = (
+            operation(payment, payment["adapter"].capabilities, named in returning, followed.get(named)) if named in staged else None
+        )
         (told if payment["operation"] else asked).append(payment)
     for batch in booking.by_mode(told):
         _follow(org, batch)

@@ -11,7 +11,7 @@ from typing import Any
 from codespar.lib import db, ids
 from ledger import records
 from rails import booking, hints, queue, workers
-from rails.adapters.base import Capabilities, Outcome, Result, Unreadable
+from rails.adapters.base import Capabilities, Outcome, Result
 
 Row = dict[str, Any]
 # So many answers that prove nothing, and a person looks (the questions go from one a second to one every five minutes).
@@ -60,19 +60,6 @@ def of_query(row: Row, answer: Outcome, capabilities: Capabilities) -> Step | No
     if answer.result is Result.UNKNOWN:
         return _tired(row, answer)
     return _step(row, "query", answer, *_meaning(answer, None))
-
-
-def readable() -> Outcome:
-    """A statement that could be read, as breakers count it."""
-    return Outcome(result=Result.SETTLED, reason="", provider_id=None, sent=True, raw=b"", request=b"", code="read")
-
-
-def unreadable(error: Unreadable) -> Outcome:
-    """One that could not."""
-    bad = error.code == "invalid_response"
-    return Outcome(
-        result=Result.UNKNOWN, reason=str(error), provider_id=None, sent=True, raw=error.raw, request=b"", code=error.code, invalid=bad
-    )
 
 
 def unasked(row: Row) -> Step | None:

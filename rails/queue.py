@@ -1,8 +1,9 @@
 """The queue is the rows themselves: what is due, leased to one process at a time, in batches of one organisation and mode."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from codespar.lib import db
@@ -12,6 +13,7 @@ from rails.booking import Head
 BATCH = 32
 # Longer than an attempt may take from its record to its answer.
 LEASE_SECONDS = 45
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -43,6 +45,12 @@ def claim(owner: str, rail: str) -> dict[UUID, Due]:
         if place:
             getattr(found[org], place).append(row)
     return dict(found)
+
+
+def batches(rows: list[T]) -> Iterator[list[T]]:
+    """As many at once as one record takes."""
+    for start in range(0, len(rows), BATCH):
+        yield rows[start : start + BATCH]
 
 
 def free_the_dead() -> None:

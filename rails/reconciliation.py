@@ -18,6 +18,7 @@ from django.conf import settings
 from codespar.lib import canonical, clock, db, ids
 from ledger import records
 from rails import accounts, booking, breakers, hints, late, outcomes, queue, workers
+from rails.adapters import adapter_for
 from rails.adapters.base import Adapter, Capabilities, Result, Statement, StatementLine, Unreadable
 from rails.faults import FAULTS, guarded
 
@@ -77,9 +78,10 @@ def reconcile(org: UUID, account: UUID) -> None:
     begun = db.call("reconciliation_begin", org, account, id_ := ids.new())
     run = Run(org, id_, account, dict(begun))
     try:
-        adapter = accounts.adapter(org, run.begun["rail"], run.begun["livemode"])
+        connection = accounts.connection(org, run.begun["rail"], run.begun["livemode"])
+        adapter = adapter_for(run.begun["rail"], connection)
         run.read = _read(run, adapter)
-        _match(run, adapter.capabilities)
+        _match(run, adapter.capabilities, connection.account)
         _end(run, "done")
     except Incomplete as error:
         _flag(run, [_case("incomplete", about=f"cursor {run.begun['cursor']}", theirs={"detail": str(error)})])
@@ -133,9 +135,11 @@ def _statement(run: Run, adapter: Adapter, cursor: str) -> Iterator[tuple[str, S
         try:
             page = adapter.statement(cursor, time.monotonic() + settings.CONFIG.rail_seconds)
         except Unreadable as error:
-            breakers.report(row, "statement", outcomes.unreadable(error))
+            breakers.report(
+                row, "statement", code=error.code, failing=error.code in breakers.FAILING, invalid=error.code == "invalid_response"
+            )
             raise
-        breakers.report(row, "statement", outcomes.readable())
+        breakers.report(row, "statement", code="read")
         yield cursor, page
         if page.complete:
             return
@@ -160,14 +164,14 @@ def _line(line: StatementLine) -> Row:
 # Matching.
 
 
-def _match(run: Run, capabilities: Capabilities) -> None:
+def _match(run: Run, capabilities: Capabilities, account: str) -> None:
     assert run.read is not None
     late = capabilities.settlement_seconds + LATE_SECONDS
-    run.found = dict(db.call("statement_match", run.org, run.id, run.read.closing, late, capabilities.statement_seconds, MOST))
+    run.found = dict(db.call("statement_match", run.org, run.id, late, capabilities.statement_seconds, MOST))
     _settle(run, run.found["settles"])
     for reference in run.found["deposits"]:
         # Told by the statement instead of a notice: confirmed by a question, like any other.
-        db.call("credit_notice", run.org, ids.new(), run.begun["rail"], _provider_account(run), reference)
+        db.call("credit_notice", run.org, ids.new(), run.begun["rail"], account, reference)
     cases = [
         _case(
             item["verdict"],
@@ -182,10 +186,6 @@ def _match(run: Run, capabilities: Capabilities) -> None:
         for item in run.found["found"]
     ]
     _flag(run, cases or _unexplained(run))
-
-
-def _provider_account(run: Run) -> str:
-    return accounts.connection(run.org, run.begun["rail"], run.begun["livemode"]).account
 
 
 def _unexplained(run: Run) -> list[Row]:
@@ -217,8 +217,8 @@ def _settle(run: Run, items: list[Row]) -> None:
         )
         for row in rows
     ]
-    for start in range(0, len(steps), queue.BATCH):
-        outcomes.book(steps[start : start + queue.BATCH])
+    for batch in queue.batches(steps):
+        outcomes.book(batch)
     if steps:
         hints.work(run.begun["rail"])
 
@@ -237,8 +237,8 @@ def _flag(run: Run, cases: list[Row]) -> None:
     [rows] = db.read(run.org, (query, [str(run.org), str(run.account), [case["about"] for case in cases]]))
     known = {(row["kind"], row["subject"]) for row in rows}
     fresh = [case for case in cases if (case["kind"], case["about"]) not in known]
-    for start in range(0, len(fresh), queue.BATCH):
-        _open(run, fresh[start : start + queue.BATCH])
+    for batch in queue.batches(fresh):
+        _open(run, batch)
     run.flagged = len(fresh)
     for case in fresh:
         # Whom our books hold as unpaid and the rail has paid, to the last unit: the money is gone, whatever people find.

@@ -273,7 +273,7 @@ RETURNS TABLE (verdict text, subject text, line_id text, ref text, payment_id uu
 $$;
 
 -- Matches what agrees, and returns what does not: {matched, pending, expected, settles: [...], found: [...]}, at most p_most of each.
-CREATE FUNCTION statement_match(p_org uuid, p_run uuid, p_closing bigint, p_late_seconds integer, p_missing_seconds integer, p_most integer) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION statement_match(p_org uuid, p_run uuid, p_late_seconds integer, p_missing_seconds integer, p_most integer) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     r reconciliations;
     s reconciliation_states;
@@ -327,7 +327,7 @@ BEGIN
         'open_before', coalesce((SELECT x.cases FROM reconciliations x WHERE x.org_id = p_org AND x.rail_account_id = r.rail_account_id AND x.status = 'done'
                                 ORDER BY x.started_at DESC LIMIT 1), 0), 'accepted', s.accepted);
 END $$;
-CALL definer('statement_match(uuid,uuid,bigint,integer,integer,integer)', '{codespar_rail}');
+CALL definer('statement_match(uuid,uuid,integer,integer,integer)', '{codespar_rail}');
 
 -- kinds: reconciliation.flagged. One case for each item; what has its case already is left out by its unique name.
 CREATE FUNCTION discrepancies_open(p_org uuid, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$

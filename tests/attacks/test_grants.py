@@ -80,7 +80,7 @@ FUNCTIONS: dict[str, set[str]] = {
         "reconciliation_begin(uuid,uuid,uuid)",
         "reconciliation_end(uuid,uuid,text,text,integer,integer,integer,bigint,bigint,text,bigint,bigint,bigint,integer)",
         "reconciliations_due(text,text,integer,integer)",
-        "statement_match(uuid,uuid,bigint,integer,integer,integer)",
+        "statement_match(uuid,uuid,integer,integer,integer)",
         "statement_store(uuid,uuid,boolean,jsonb)",
         "chain_sizes()",
         "checkpoint_add(uuid,bigint,bytea,text[],text,integer)",

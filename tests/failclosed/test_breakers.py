@@ -70,6 +70,9 @@ def test_five_failures_open_the_rail_and_a_probe_closes_it(doubtful: Doubtful, p
     seen = changes(payer)
     assert seen[0] == ("failing", "closed", "open")
     assert ("failing", "half-open", "closed") in seen
+    # Each change is told once, by the process that made it, however many processes see it.
+    failing = [(before, after) for reason, before, after in seen if reason == "failing"]
+    assert [after for _, after in failing[:-1]] == [before for before, _ in failing[1:]]
     payer.settled(first, 90)
     assert verifying.complaints(payer) == []
 
