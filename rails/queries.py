@@ -4,16 +4,14 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
-from codespar.lib import clock, db, ids, pages
+from codespar.lib import clock, db, ids
 from codespar.lib.errors import NotFound
 from codespar.lib.models import together
-from codespar.vault.models import RailAccount
 from ledger.models import Entry, Opening
 from ledger.serializers import receipt
 from mandates.models import Decision
-from rails import breakers, serializers
-from rails.adapters import ADAPTERS
-from rails.models import Approval, ApprovalVote, Discrepancy, DiscrepancyResolution, Payment, Refund, Ruling, RulingConfirmation
+from rails import serializers
+from rails.models import Approval, ApprovalVote, Payment, Refund, Ruling, RulingConfirmation
 
 
 def status(org: UUID, payment: UUID) -> str:
@@ -34,47 +32,6 @@ def payment(org: UUID, payment: UUID) -> dict[str, Any]:
     if payment not in found:
         raise NotFound("There is no such payment.")
     return found[payment]
-
-
-# What everybody but the rail's role may read of an account: not what is sealed.
-_OPEN = ("org_id", "id", "rail", "livemode", "provider_account", "created_at", "entry_id")
-
-
-def rail_accounts(org: UUID, livemode: bool, cursor: str | None, limit: int) -> list[RailAccount]:
-    """The organisation's accounts at providers in one mode, the newest first."""
-    older = {"id__lt": pages.cursor_id(cursor, "key")} if cursor else {}
-    with db.tenant(org):
-        found = RailAccount.objects.for_org(org).filter(livemode=livemode, **older)
-        return list(found.only(*_OPEN).order_by("-id")[:limit])
-
-
-def rail_account(org: UUID, account: UUID) -> RailAccount:
-    """One of them."""
-    with db.tenant(org):
-        found: RailAccount = RailAccount.objects.for_org(org).only(*_OPEN).get(id=account)
-    return found
-
-
-def rails(org: UUID, livemode: bool) -> list[dict[str, Any]]:
-    """Every rail as it is now, by name."""
-    with db.tenant(org):
-        accounts = dict(RailAccount.objects.for_org(org).filter(livemode=livemode).values_list("rail", "provider_account"))
-    return [
-        serializers.rail(name, adapter.capabilities, accounts.get(name), breakers.states(name), livemode)
-        for name, adapter in sorted(ADAPTERS.items())
-    ]
-
-
-def discrepancies(org: UUID, rows: list[Discrepancy]) -> list[dict[str, Any]]:
-    """Discrepancies as the API shows them, in their order."""
-    names = [str(row.id) for row in rows]
-    resolutions = {
-        row.discrepancy_id: row for row in together(org, (DiscrepancyResolution, "discrepancy_id = ANY(%s::uuid[])", [names]))[0]
-    }
-    commits = [row.payees_commit for row in rows if row.payees_commit] + [row.reason_commit for row in resolutions.values()]
-    [openings] = together(org, (Opening, "commit IN (SELECT decode(x, 'hex') FROM unnest(%s::text[]) x)", [commits]))
-    texts = {bytes(opening.commit).hex(): bytes(opening.value).decode() for opening in openings}
-    return [serializers.discrepancy(row, resolutions.get(row.id), texts) for row in rows]
 
 
 def ruling(payment: Payment, ruling: UUID) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from django.urls import path
 
-from rails import views
+from rails import rail_views, views
 
 _everybody = [
-    path("v1/rails", views.Rails.as_view()),
+    path("v1/rails", rail_views.Rails.as_view()),
     path("v1/payments/<str:payment>", views.PaymentDetail.as_view()),
     path("v1/payments/<str:payment>/cancel", views.PaymentCancel.as_view()),
 ]
@@ -18,10 +18,10 @@ people = [
     path("v1/payments/<str:payment>/deny", views.PaymentDeny.as_view()),
     path("v1/payments/<str:payment>/rulings", views.PaymentRulings.as_view()),
     path("v1/rulings/<str:ruling>/confirm", views.RulingConfirm.as_view()),
-    path("v1/rail-accounts", views.RailAccounts.as_view()),
-    path("v1/reconciliations", views.Reconciliations.as_view()),
-    path("v1/discrepancies", views.Discrepancies.as_view()),
-    path("v1/discrepancies/<str:discrepancy>", views.DiscrepancyDetail.as_view()),
-    path("v1/discrepancies/<str:discrepancy>/resolve", views.DiscrepancyResolve.as_view()),
+    path("v1/rail-accounts", rail_views.RailAccounts.as_view()),
+    path("v1/reconciliations", rail_views.Reconciliations.as_view()),
+    path("v1/discrepancies", rail_views.Discrepancies.as_view()),
+    path("v1/discrepancies/<str:discrepancy>", rail_views.DiscrepancyDetail.as_view()),
+    path("v1/discrepancies/<str:discrepancy>/resolve", rail_views.DiscrepancyResolve.as_view()),
 ]
 notices = [path("webhooks/<str:rail>/<str:mode>/<str:org>", views.Webhook.as_view())]

@@ -9,15 +9,15 @@ from rest_framework.response import Response
 
 from codespar.identity import acting
 from codespar.identity.authentication import principal
-from codespar.lib import clock, ids, pages
+from codespar.lib import clock, pages
 from codespar.lib.errors import Conflict, Invalid, NotFound
 from codespar.rest import answers, fields
 from codespar.rest.openapi import IDEMPOTENCY_KEY, PAGE, PREFER, listed
 from codespar.rest.problem import CONTENT_TYPE
 from codespar.rest.views import Endpoint
 from rails import answering, queries, serializers, webhooks
-from rails.actions import connections, discrepancies, payments, refunds, rulings, votes
-from rails.models import Discrepancy, Payment, Reconciliation, Refund, Ruling
+from rails.actions import payments, refunds, rulings, votes
+from rails.models import Payment, Refund, Ruling
 
 _DRY = OpenApiParameter("dry_run", {"type": "boolean", "default": False}, OpenApiParameter.QUERY)
 _KEY = OpenApiParameter(
@@ -58,34 +58,6 @@ class Payments(ReadPayments):
         paid = payments.pay(caller, ask=serializers.ask(body), texts=serializers.texts(body), idempotency=key)
         at_once = "respond-async" in request.headers.get("Prefer", "")
         return answering.answer(request._request, caller, paid, key, at_once=at_once).response()
-
-
-class Rails(Endpoint):
-    """What each rail can do, and how it is now."""
-
-    scopes = {"GET": "rails:read"}
-
-    @extend_schema(operation_id="rails_list", responses={200: listed(serializers.RailOut)})
-    def get(self, request: Request) -> Response:
-        caller = principal(request)
-        return Response({"data": queries.rails(caller.org, caller.livemode), "has_more": False, "next_page_url": None})
-
-
-class RailAccounts(Endpoint):
-    scopes = {"GET": "projects:read", "POST": "rails:write"}
-    query_parameters = {"GET": PAGE}
-
-    @extend_schema(operation_id="rail_accounts_list", responses={200: listed(serializers.RailAccountOut)})
-    def get(self, request: Request) -> Response:
-        caller = principal(request)
-        rows = lambda cursor, limit: queries.rail_accounts(caller.org, caller.livemode, cursor, limit)
-        return Response(answers.page(request, rows, answers.each(serializers.rail_account), lambda row: ids.wire("key", row.id)))
-
-    @extend_schema(operation_id="rail_accounts_create", request=serializers.RailAccountIn, responses={201: serializers.RailAccountOut})
-    def post(self, request: Request) -> Response:
-        body, caller = fields.read(serializers.RailAccountIn, request), principal(request)
-        made = connections.connect(caller, rail=body["rail"], provider_account=body["account"], secrets=body["secrets"])
-        return Response(serializers.rail_account(queries.rail_account(caller.org, made)), status=201)
 
 
 class PaymentDetail(Endpoint):
@@ -185,50 +157,6 @@ class RulingConfirm(Endpoint):
         return Response(queries.ruling(payment, found.id))
 
 
-class Reconciliations(Endpoint):
-    """What came of each look at the providers' own records, the newest first."""
-
-    scopes = {"GET": "reconciliations:read"}
-    query_parameters = {"GET": PAGE}
-
-    @extend_schema(operation_id="reconciliations_list", responses={200: listed(serializers.ReconciliationOut)})
-    def get(self, request: Request) -> Response:
-        return answers.listing(
-            request, Reconciliation, "rcn", answers.each(serializers.reconciliation), livemode=principal(request).livemode
-        )
-
-
-class Discrepancies(Endpoint):
-    scopes = {"GET": "discrepancies:read"}
-    query_parameters = {"GET": PAGE}
-
-    @extend_schema(operation_id="discrepancies_list", responses={200: listed(serializers.DiscrepancyOut)})
-    def get(self, request: Request) -> Response:
-        caller = principal(request)
-        shown = lambda rows: queries.discrepancies(caller.org, rows)
-        return answers.listing(request, Discrepancy, "dsc", shown, livemode=caller.livemode)
-
-
-class DiscrepancyDetail(Endpoint):
-    scopes = {"GET": "discrepancies:read"}
-
-    @extend_schema(operation_id="discrepancies_get", responses={200: serializers.DiscrepancyOut})
-    def get(self, request: Request, discrepancy: str) -> Response:
-        return Response(queries.discrepancies(principal(request).org, [_discrepancy(request, discrepancy)])[0])
-
-
-class DiscrepancyResolve(Endpoint):
-    """A named person closes a case, with a reason. It moves no money."""
-
-    scopes = {"POST": "discrepancies:resolve"}
-
-    @extend_schema(operation_id="discrepancies_resolve", request=serializers.ResolveIn, responses={200: serializers.DiscrepancyOut})
-    def post(self, request: Request, discrepancy: str) -> Response:
-        caller, row, body = principal(request), _discrepancy(request, discrepancy), fields.read(serializers.ResolveIn, request)
-        discrepancies.resolve(caller, discrepancy=row, verdict=body["verdict"], reason=body["reason"])
-        return Response(queries.discrepancies(caller.org, [row])[0])
-
-
 @extend_schema(exclude=True)
 class Webhook(Endpoint):
     """Where rails send notices: stored raw and answered at once. The address carries the tenant; nothing in it is believed."""
@@ -271,13 +199,6 @@ def _to_change(request: Request, text: str, operation: str) -> Payment:
     except NotFound:
         acting.refused(principal(request), operation=operation, target=text[:80], now=clock.now())
         raise
-
-
-def _discrepancy(request: Request, text: str) -> Discrepancy:
-    caller = principal(request)
-    named = pages.path_id(text, "dsc", "discrepancy")
-    found: Discrepancy = pages.one(Discrepancy, caller.org, named, "discrepancy", livemode=caller.livemode)
-    return found
 
 
 def _refund(row: Payment, made: str) -> dict[str, Any]:
