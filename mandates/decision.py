@@ -1,7 +1,7 @@
 """The decision on one payment: pure, total, deterministic. Anything missing, unknown or failing denies.
 
-Order of refusal: stop and revocation, mandate, counterparty, risk, policy, wallet. The first refusal wins and names its layer, so that
-each layer can be shown to hold alone. The moment that everything is judged at is the database's (`snapshot["at"]`), which is also the
+Order of refusal: stop and revocation, mandate, counterparty, route, risk, policy, wallet. The first refusal wins and names its layer, so
+that each layer can be shown to hold alone. The moment that everything is judged at is the database's (`snapshot["at"]`), which is also the
 clock that SQL enforces with; this machine's clock (`now`) only has to agree with it.
 """
 
@@ -14,41 +14,24 @@ from zoneinfo import ZoneInfo
 
 from codespar.lib import clock
 from codespar.lib.errors import CodesparError
-from codespar.lib.sdjwt import MandateInvalid, public_key
-from mandates import credentials, policy, terms
+from mandates import credentials, layers, policy, routing, terms
+from mandates.layers import Ask, Refusal
 
 MOST_SKEW = timedelta(seconds=2)
 # A payment that has not left by then is decided again, by asking again.
 SUBMIT_WITHIN = timedelta(seconds=60)
-DEFAULT_RAIL = "sandbox"
 RISK = "not_configured"
 # What input that this code cannot read raises.
 UNREADABLE = (CodesparError, KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What an agent asks for. `mandate` is a wire id; `proof` what it sent instead of an id: a credential or a presentation.
-
-    `claims` is what it says of the counterparty (name, country, category, account), which must all be true.
-    """
-
-    mandate: str
-    counterparty: str
-    amount: int
-    currency: str
-    purpose: str
-    rail: str | None = None
-    proof: str | None = None
-    claims: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """`outcome` is allow, approval or deny. `layer` and `code` name what refused or asked.
 
-    `shadows` says what each version in shadow would have said, once policies were asked at all; it decides nothing. The rest is what
-    the payment needs.
+    `shadows` says what each version in shadow would have said, once policies were asked at all; it decides nothing. `rail` is the route
+    that was taken, or best refused, None without any; `route` is what it was compared by, `alternatives` are the others, each with why
+    not. The rest is what the payment needs.
     """
 
     outcome: str
@@ -58,20 +41,14 @@ class Decision:
     reasons: tuple[Mapping[str, Any], ...] = ()
     remaining: tuple[Mapping[str, Any], ...] = ()
     policies: tuple[Mapping[str, Any], ...] = ()
-    rail: str = DEFAULT_RAIL
+    rail: str | None = None
     account: str | None = None
     counterparty_version: int | None = None
     submit_by: datetime | None = None
     presentation: credentials.Presentation | None = None
     shadows: tuple[Mapping[str, Any], ...] = ()
-
-
-class Refusal(Exception):
-    """A layer's no, inside `decide` only."""
-
-    def __init__(self, layer: str, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.layer, self.code, self.detail = layer, code, detail
+    route: Mapping[str, Any] = field(default_factory=dict)
+    alternatives: tuple[Mapping[str, Any], ...] = ()
 
 
 def decide(snapshot: Mapping[str, Any], ask: Ask, *, now: datetime, approved: bool = False) -> Decision:
@@ -80,14 +57,37 @@ def decide(snapshot: Mapping[str, Any], ask: Ask, *, now: datetime, approved: bo
     `approved` says that a person's approval for exactly this payment is at hand: it answers what policies and an unconfirmed
     counterparty ask for, and nothing else.
     """
+    try:
+        routes = routing.ranked(snapshot["routes"])
+        verdicts = [_routed({**snapshot, "route": route}, ask, now, approved) for route in routes]
+        undecided = next((verdict for verdict in verdicts if verdict.layer == "engine"), None)
+        taken = routing.chosen([verdict.outcome for verdict in verdicts])
+        return undecided or replace(verdicts[taken], route=routing.told(routes[taken]), alternatives=_alternatives(routes, verdicts, taken))
+    except UNREADABLE as error:
+        return _undecidable(error, ask.rail, ())
+
+
+def _alternatives(routes: list[Mapping[str, Any]], verdicts: list[Decision], taken: int) -> tuple[Mapping[str, Any], ...]:
+    """The routes that were not taken, the better first: denied or left to a person by a code, or behind the one that was."""
+    found = []
+    for place, (route, verdict) in enumerate(zip(routes, verdicts, strict=True)):
+        if place != taken:
+            behind = routing.behind(route, routes[taken]) if verdict.outcome == verdicts[taken].outcome else "needs_approval"
+            reason = verdict.code if verdict.outcome == "deny" else behind
+            found.append({"rail": route["rail"], "reason": reason, **routing.told(route)})
+    return tuple(found)
+
+
+def _routed(snapshot: Mapping[str, Any], ask: Ask, now: datetime, approved: bool) -> Decision:
+    """The decision on one route: `snapshot["route"]`, as if the request had named it."""
     found = _decided(snapshot, ask, now, approved)
     asked = found.outcome != "deny" or found.layer in ("policy", "wallet")
-    return replace(found, shadows=_shadows(snapshot, ask, found.rail)) if asked else found
+    return replace(found, shadows=_shadows(snapshot, ask, str(found.rail))) if asked else found
 
 
 def _decided(snapshot: Mapping[str, Any], ask: Ask, now: datetime, approved: bool) -> Decision:
     policies: tuple[Mapping[str, Any], ...] = ()
-    rail = ask.rail or DEFAULT_RAIL
+    rail = snapshot["route"]["rail"]
     try:
         policies = tuple({"policy": p["policy"], "version": p["version"]} for p in snapshot["policies"])
         return _decide(snapshot, ask, rail, policies, now, approved)
@@ -95,22 +95,27 @@ def _decided(snapshot: Mapping[str, Any], ask: Ask, now: datetime, approved: boo
         reason = {"code": no.code, "layer": no.layer, "policy": None, "rule": None, "detail": no.detail}
         return Decision("deny", no.layer, no.code, no.detail, (reason,), policies=policies, rail=rail)
     except UNREADABLE as error:
-        # Total: an input that this code cannot read is one that it does not allow.
-        detail = f"The decision could not be made from what is known ({type(error).__name__}): the answer is no."
-        reason = {"code": "undecidable", "layer": "engine", "policy": None, "rule": None, "detail": detail}
-        return Decision("deny", "engine", "undecidable", detail, (reason,), policies=policies, rail=rail)
+        return _undecidable(error, rail, policies)
+
+
+def _undecidable(error: Exception, rail: str | None, policies: tuple[Mapping[str, Any], ...]) -> Decision:
+    """Total: an input that this code cannot read is one that it does not allow."""
+    detail = f"The decision could not be made from what is known ({type(error).__name__}): the answer is no."
+    reason = {"code": "undecidable", "layer": "engine", "policy": None, "rule": None, "detail": detail}
+    return Decision("deny", "engine", "undecidable", detail, (reason,), policies=policies, rail=rail)
 
 
 def _decide(
-    snapshot: Mapping[str, Any], ask: Ask, rail: str, policies: tuple[Mapping[str, Any], ...], now: datetime, approved: bool
+    snapshot: Mapping[str, Any], ask: Ask, named: str | None, policies: tuple[Mapping[str, Any], ...], now: datetime, approved: bool
 ) -> Decision:
     at = clock.parse(snapshot["at"])
     if abs(now - at) > MOST_SKEW:
         raise Refusal("engine", "clock_skew", "This machine's clock is more than 2 s away from the database's.")
     if snapshot["agent"] is None:
         raise Refusal("mandate", "agent_closed", "The agent is closed.")
-    presentation = _mandate(snapshot, ask, rail, at)
-    account, unconfirmed = _counterparty(snapshot, ask, rail)
+    presentation = layers.mandate(snapshot, ask, named, at)
+    account, unconfirmed = layers.counterparty(snapshot, ask, named)
+    rail = layers.route(snapshot["route"], ask)
     verdict = _policy(snapshot, ask, rail, at)
     if verdict.outcome == "deny":
         reason = verdict.reasons[0]
@@ -133,165 +138,11 @@ def _decide(
     return ready
 
 
-def _mandate(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime) -> credentials.Presentation | None:
-    mandate, agent = snapshot["mandate"], snapshot["agent"]
-    if snapshot["stopped"] is not None:
-        raise Refusal("stop", "stopped", f"Payments are stopped ({snapshot['stopped']}).")
-    if mandate is None:
-        raise Refusal("mandate", "invalid_mandate", "There is no such mandate in this organisation.")
-    if mandate["agent"] != agent["id"]:
-        raise Refusal("mandate", "agent_mismatch", "The mandate was signed for another agent.")
-    if mandate["revoked"]:
-        raise Refusal("stop", "mandate_revoked", "The mandate is revoked, for ever.")
-    found, presentation = _verified(snapshot, ask, mandate, at)
-    if not _columns_agree(found, mandate):
-        raise Refusal("mandate", "invalid_mandate", "The stored mandate is not the one that was signed.")
-    if mandate["paused"]:
-        raise Refusal("mandate", "mandate_paused", "The mandate is paused.")
-    _constraints(found, mandate, snapshot, ask, rail, at)
-    if presentation is not None:
-        said = (presentation.amount, presentation.currency, presentation.payee_id)
-        if said != (ask.amount, ask.currency, ask.counterparty):
-            raise Refusal("mandate", "presentation_mismatch", "The presentation was signed for another amount, currency or payee.")
-    return presentation
-
-
-def _verified(
-    snapshot: Mapping[str, Any], ask: Ask, mandate: Mapping[str, Any], at: datetime
-) -> tuple[terms.Terms, credentials.Presentation | None]:
-    """The stored credential is verified before every use; what the agent sent must be it, or be signed over it."""
-    deployment = snapshot["deployment"]
-    if deployment is None:
-        # Nameless, any deployment's mandate would do.
-        raise ValueError("the deployment has no name")
-    keys = {mandate["kid"]: public_key({name: snapshot["mandate_key"][name] for name in ("kty", "crv", "x", "y")})}
-    try:
-        stored = credentials.verify(credential=mandate["credential"], keys=keys, now=at, deployment=deployment)
-        if ask.proof is None:
-            return stored, None
-        if "~~" not in ask.proof:
-            credentials.verify(credential=ask.proof, keys=keys, now=at, deployment=deployment)
-            if ask.proof != mandate["credential"]:
-                raise MandateInvalid("This credential is not the mandate of that id.")
-            return stored, None
-        presentation = credentials.verify_presentation(
-            presentation=ask.proof, keys=keys, audience=audience(snapshot), now=at, deployment=deployment
-        )
-        if presentation.terms != stored:
-            raise MandateInvalid("This presentation is of another mandate.")
-        return stored, presentation
-    except MandateInvalid as error:
-        raise Refusal("mandate", error.code, error.detail) from error
-
-
-def audience(snapshot: Mapping[str, Any]) -> str:
-    """What a presentation's `aud` must be: this deployment and mode, and no other."""
-    return f"{snapshot['deployment']}/{'live' if snapshot['agent']['livemode'] else 'test'}"
-
-
-def _columns_agree(found: terms.Terms, row: Mapping[str, Any]) -> bool:
-    """SQL enforces columns, the signature covers terms: they must say the same."""
-    payees = None if found.counterparties is None else [payee.id for payee in found.counterparties]
-    zones = None
-    if found.time_windows is not None:
-        zones = [{"days": list(w.days), "start": w.start, "end": w.end, "tz": w.tz} for w in found.time_windows]
-    signed = (
-        found.id,
-        found.project,
-        found.agent,
-        found.livemode,
-        found.profile,
-        found.currency,
-        found.max_amount,
-        found.budget,
-        found.max_uses,
-        _list(found.purposes),
-        _list(found.countries),
-        _list(found.categories),
-        _list(found.rails),
-        payees,
-        zones,
-        found.not_before,
-        found.expires_at,
-    )
-    names = (
-        "id project agent livemode profile currency max_amount budget max_uses purposes countries categories rails "
-        "counterparties time_windows"
-    )
-    times = (row["not_before"] and clock.parse(row["not_before"]), clock.parse(row["expires_at"]))
-    return signed == (*(row[name] for name in names.split()), *times)
-
-
-def _list(values: tuple[str, ...] | None) -> list[str] | None:
-    return None if values is None else list(values)
-
-
-def _constraints(found: terms.Terms, mandate: Mapping[str, Any], snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime) -> None:
-    payee = snapshot["counterparty"] or {}
-    tests = (
-        (ask.currency != found.currency, "currency_mismatch", f"The mandate pays in {found.currency}."),
-        (ask.amount > found.max_amount, "amount_exceeded", f"The mandate allows at most {found.max_amount} minor units a payment."),
-        (_outside(found.purposes, ask.purpose), "purpose_mismatch", "The mandate does not name this purpose."),
-        (
-            found.counterparties is not None and ask.counterparty not in [p.id for p in found.counterparties],
-            "counterparty_mismatch",
-            "The mandate does not name this counterparty.",
-        ),
-        (_outside(found.countries, payee.get("country")), "country_mismatch", "The mandate does not name the counterparty's country."),
-        (_outside(found.categories, payee.get("category")), "category_mismatch", "The mandate does not name the counterparty's category."),
-        (_outside(found.rails, rail), "rail_mismatch", "The mandate does not name this rail."),
-        (
-            found.time_windows is not None and not any(window.covers(at) for window in found.time_windows),
-            "time_window_closed",
-            "The mandate does not pay at this time of day.",
-        ),
-        (found.max_uses is not None and mandate["uses"] >= found.max_uses, "uses_exhausted", "The mandate's uses are used up."),
-        (
-            found.budget is not None and mandate["spent"] + ask.amount > found.budget,
-            "budget_exhausted",
-            f"The mandate's budget has {max(0, (found.budget or 0) - mandate['spent'])} minor units left.",
-        ),
-    )
-    for failed, code, detail in tests:
-        if failed:
-            raise Refusal("mandate", code, detail)
-
-
-def _outside(allowed: tuple[str, ...] | None, value: str | None) -> bool:
-    return allowed is not None and value not in allowed
-
-
-def _counterparty(snapshot: Mapping[str, Any], ask: Ask, rail: str) -> tuple[str, bool]:
-    """The account to pay, and whether a person has yet to confirm the counterparty. Whatever the agent says of it must be true."""
-    registered = snapshot["counterparty"]
-    if registered is None or registered["status"] == "retired":
-        raise Refusal("counterparty", "counterparty_unknown", "There is no such counterparty in the registry.")
-    for name in ("name", "country", "category"):
-        if name in ask.claims and ask.claims[name] != registered[name]:
-            detail = f"The request's {name} of the counterparty is not the registry's."
-            raise Refusal("counterparty", "counterparty_mismatch", detail)
-    accounts = registered["accounts"]
-    if "account" in ask.claims:
-        said = ask.claims["account"]
-        accounts = [account for account in accounts if said in (account["id"], account["value"])]
-        if not accounts:
-            raise Refusal(
-                "counterparty", "counterparty_mismatch", "The request's account is not one of the counterparty's in the registry."
-            )
-    accounts = [account for account in accounts if rail in account["rails"]]
-    if len(accounts) != 1:
-        what = "has no account that this rail can pay" if not accounts else "has several accounts: name one"
-        raise Refusal("counterparty", "account_needed", f"The counterparty {what}.")
-    if rail not in snapshot["rails"]:
-        raise Refusal("counterparty", "rail_unavailable", "The organisation has no account at this rail.")
-    return accounts[0]["id"], registered["status"] == "proposed"
-
-
 def _policy(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime) -> policy.Verdict:
     active = [policy.Active(p["policy"], p["version"], p["scope"], p["scope_id"], p["document"]) for p in snapshot["policies"]]
     counters = {
         (c["selector"], c["window"], c["start"]): policy.Usage(c["amount"], c["uses"], c["last_at"] and clock.parse(c["last_at"]))
-        for c in snapshot["counters"]
+        for c in snapshot["route"]["counters"]
     }
     local = at.astimezone(ZoneInfo(snapshot["timezone"]))
     return policy.evaluate(active, facts(snapshot, ask, rail), counters, at=at, local=local)

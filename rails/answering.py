@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,14 @@ from django.http import HttpRequest
 
 from codespar.identity.principals import Principal
 from codespar.lib import canonical, db, ids
+from codespar.lib.errors import CodesparError
 from codespar.lib.idempotency import Key, KeyInFlight
-from codespar.rest import problem
+from codespar.rest import failures, problem
 from codespar.rest.answers import Answer, freeze
 from mandates import queries as mandates
 from rails import hints, queries
-from rails.actions.payments import Paid
+from rails.actions import batches
+from rails.actions.payments import Order, Paid
 from rails.states import TRANSITIONS
 
 # States in which nothing more is to be waited for, within one request.
@@ -42,6 +45,34 @@ def answer(request: HttpRequest, caller: Principal, paid: Paid, key: Key, *, at_
         return Answer(code, canonical.compact(body), replayed=True)
     said = freeze(caller, key, code, canonical.compact(body))
     return Answer(said.status, said.body, replayed=not paid.first)
+
+
+def batch(request: HttpRequest, caller: Principal, items: Sequence[Order | Exception]) -> list[dict[str, Any]]:
+    """Pay what could be read of a batch, and answer each of its items at once: {status, body}, in their order."""
+    orders = [item for item in items if isinstance(item, Order)]
+    paid = iter(batches.pay(caller, orders))
+    said: dict[UUID, dict[str, Any]] = {}
+    return [_item(request, caller, item, next(paid), said) if isinstance(item, Order) else _failed(request, item) for item in items]
+
+
+def _item(
+    request: HttpRequest, caller: Principal, order: Order, paid: Paid | CodesparError, said: dict[UUID, dict[str, Any]]
+) -> dict[str, Any]:
+    """One item's answer; `said` has those of this list by their payments, for a line that is there twice."""
+    if isinstance(paid, CodesparError):
+        return _failed(request, paid)
+    if paid.payment not in said:
+        try:
+            given = answer(request, caller, paid, order.idempotency, at_once=True)
+        except CodesparError as error:
+            return _failed(request, error)
+        said[paid.payment] = {"status": given.status, "body": canonical.loads(given.body)}
+    return said[paid.payment]
+
+
+def _failed(request: HttpRequest, error: Exception) -> dict[str, Any]:
+    body = failures.document(error, request)
+    return {"status": body["status"], "body": body}
 
 
 def render(request: HttpRequest, org: UUID, shown: dict[str, Any], *, at_once: bool = False) -> tuple[int, dict[str, Any]]:

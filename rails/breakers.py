@@ -141,6 +141,11 @@ def states(rail: str) -> list[dict[str, Any]]:
     return [_state(rail, operation) for operation in OPERATIONS]
 
 
+def state(rail: str, operation: str) -> str:
+    """One operation's breaker: closed, open or half-open."""
+    return str(_state(rail, operation)["state"])
+
+
 def _state(rail: str, operation: str) -> dict[str, Any]:
     try:
         found = {str(breaker.current_state): breaker for breaker in _breakers(rail, operation)}

@@ -8,16 +8,18 @@ away there are no hints, and the sweeper alone drives.
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 from celery import current_app
 from celery.signals import worker_process_init
 
 from codespar.lib import db
-from rails import dispatch, hints
+from rails import dispatch, hints, preflight
 from rails.adapters import ADAPTERS
 
 log = structlog.get_logger(__name__)
+_JOBS: dict[str, Callable[[str], object]] = {"work": dispatch.run, "check": preflight.run_due}
 
 
 @worker_process_init.connect
@@ -31,8 +33,9 @@ def start(**_: object) -> None:
 def _drive_forever(rail: str) -> None:
     while True:
         try:
-            if hints.take(rail):
-                dispatch.run(rail)
+            told = hints.take(rail)
+            if told:
+                _JOBS[told](rail)
         except Exception as error:
             # What is due stays due: the next hint or the sweeper finds it.
             log.error("drive_failed", error=type(error).__name__, detail=str(error))

@@ -7,6 +7,7 @@ from uuid import UUID
 from codespar.lib import cache
 
 _WORK = "codespar:work"
+_CHECK = "codespar:check"
 _KEEP_SECONDS = 60
 
 
@@ -15,22 +16,28 @@ def work(rail: str) -> None:
     _push(f"{_WORK}:{rail}")
 
 
-def take(rail: str, most: int = 32) -> bool:
-    """Wait for hints that something is due on this rail, at most a second, and take up to `most` of them. Whether there was one."""
-    name = f"{_WORK}:{rail}"
+def check(rail: str) -> None:
+    """Tell the dispatcher that an account at this rail is to be checked."""
+    _push(f"{_CHECK}:{rail}")
+
+
+def take(rail: str, most: int = 32) -> str | None:
+    """Wait for hints about this rail, at most a second, and take up to `most` of them: "work", "check", or None without any."""
+    names: dict[bytes | str, str] = {f"{_WORK}:{rail}".encode(): "work", f"{_CHECK}:{rail}".encode(): "check"}
     try:
-        if cache.client().blpop([name], timeout=1.0) is None:
-            return False
+        found = cache.client().blpop(list(names), timeout=1.0)
+        if found is None:
+            return None
         # One look at what is due answers all of them.
-        cache.client().lpop(name, most - 1)
-        return True
+        cache.client().lpop(found[0], most - 1)
+        return names[found[0]]
     except cache.AWAY:
         time.sleep(1.0)
-        return False
+        return None
 
 
 def outcome(payment: UUID) -> None:
-    """Tell whoever waits for this payment that its state has changed."""
+    """Tell whoever waits for this payment, or this account's check, that its state has changed."""
     _push(_name(payment))
 
 

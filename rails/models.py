@@ -20,7 +20,7 @@ class Payment(TenantModel):
     amount = models.BigIntegerField()
     currency = models.TextField()
     purpose = models.TextField()
-    rail = models.TextField()
+    rail = models.TextField(null=True)
     reference = models.TextField(null=True)
     memo = models.TextField(null=True)
     transaction_id = models.TextField(null=True)

@@ -12,7 +12,7 @@ from rails.adapters import ADAPTERS
 from rails.models import Discrepancy, DiscrepancyResolution
 
 # What everybody but the rail's role may read of an account: not what is sealed.
-_OPEN = ("org_id", "id", "rail", "livemode", "provider_account", "created_at", "entry_id")
+_OPEN = ("org_id", "id", "rail", "livemode", "provider_account", "ready", "failed", "checks", "checked_at", "created_at", "entry_id")
 
 
 def rail_accounts(org: UUID, livemode: bool, cursor: str | None, limit: int) -> list[RailAccount]:

@@ -29,12 +29,25 @@ class RailAccountIn(fields.Strict):
         return {"rail": body["rail"], "account": body["account"], "secrets": {**body.get("secrets", {}), **named}}
 
 
+class CheckOut(serializers.Serializer[Any]):
+    """One thing that must hold before an account carries money."""
+
+    name = serializers.CharField()
+    ok = serializers.BooleanField()
+    detail = serializers.CharField()
+
+
 class RailAccountOut(serializers.Serializer[Any]):
+    """`ready`: it passed all `checks` when it was checked last. No payment leaves over an account that is not."""
+
     id = serializers.CharField()
     object = serializers.CharField()
     livemode = serializers.BooleanField()
     rail = serializers.CharField()
     account = serializers.CharField()
+    ready = serializers.BooleanField()
+    checks = CheckOut(many=True)
+    checked_at = serializers.CharField(allow_null=True)
     created_at = serializers.CharField()
 
 
@@ -190,5 +203,8 @@ def rail_account(row: RailAccount) -> dict[str, Any]:
         "livemode": row.livemode,
         "rail": row.rail,
         "account": row.provider_account,
+        "ready": row.ready,
+        "checks": row.checks,
+        "checked_at": row.checked_at and clock.stamp(row.checked_at),
         "created_at": clock.stamp(row.created_at),
     }

@@ -6,6 +6,7 @@ from rest_framework.response import Response
 
 from codespar.identity.authentication import principal
 from codespar.lib import ids, pages
+from codespar.lib.errors import Unavailable
 from codespar.rest import answers, fields
 from codespar.rest.openapi import PAGE, listed
 from codespar.rest.views import Endpoint
@@ -42,6 +43,19 @@ class RailAccounts(Endpoint):
         body, caller = fields.read(rail_serializers.RailAccountIn, request), principal(request)
         made = connections.connect(caller, rail=body["rail"], provider_account=body["account"], secrets=body["secrets"])
         return Response(rail_serializers.rail_account(rail_queries.rail_account(caller.org, made)), status=201)
+
+
+class RailAccountPreflight(Endpoint):
+    """Everything that must hold before the account carries money, asked now. It only reads at the provider."""
+
+    scopes = {"POST": "rails:write"}
+
+    @extend_schema(operation_id="rail_accounts_preflight", request=None, responses={200: rail_serializers.RailAccountOut})
+    def post(self, request: Request, account: str) -> Response:
+        caller, named = principal(request), pages.path_id(account, "key", "account at a rail")
+        if not connections.preflight(caller, named):
+            raise Unavailable("The account was not checked in time. It is as ready as it was; ask again shortly.", code="not_checked")
+        return Response(rail_serializers.rail_account(rail_queries.rail_account(caller.org, named)))
 
 
 class Reconciliations(Endpoint):

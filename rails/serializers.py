@@ -6,13 +6,15 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from codespar.lib import clock, ids, sdjwt
+from codespar.lib import clock, idempotency, ids, sdjwt
 from codespar.lib.errors import CodesparError, Invalid
 from codespar.rest import fields
 from codespar.rest.openapi import Problem
 from ledger.serializers import ReceiptOut
-from mandates.decision import Ask, Decision
-from rails.actions.payments import Texts
+from mandates.decision import Decision
+from mandates.layers import Ask
+from rails.actions.batches import MOST
+from rails.actions.payments import Order, Texts
 from rails.actions.rulings import OUTCOMES
 from rails.models import Payment, Refund, Ruling, RulingConfirmation
 from wallets.serializers import MoneyOut
@@ -82,6 +84,41 @@ class PaymentIn(fields.Strict):
     context = fields.Object(required=False)  # type: ignore[assignment]  # a member that DRF also uses as a name
 
 
+class BatchItemIn(PaymentIn):
+    """A payment of a batch: what `POST /v1/payments` takes, and the key that it would have there."""
+
+    idempotency_key = fields.Read(lambda value: value, schema={"type": "string", "minLength": 1, "maxLength": 255})
+
+
+def _items(value: object) -> list[Any]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST:
+        raise Invalid(f"A batch has 1 to {MOST} payments.")
+    return value
+
+
+class BatchIn(fields.Strict):
+    """`payments` are bodies of `POST /v1/payments`, each with its `idempotency_key`. Each is read, decided and answered by itself."""
+
+    payments = fields.Read(_items, schema={"type": "array", "minItems": 1, "maxItems": MOST, "items": {"type": "object"}})
+
+
+class BatchItemOut(serializers.Serializer[Any]):
+    """`status` is what the payment alone would have been answered with, and `body` what with: a payment, or a problem document."""
+
+    status = serializers.IntegerField()
+    body = serializers.DictField()
+
+
+class BatchOut(serializers.Serializer[Any]):
+    """`data` has an answer for each payment, in their order. `list_sha256` is over the RFC 8785 form of `payments` as they came."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    livemode = serializers.BooleanField()
+    list_sha256 = serializers.CharField()
+    data = BatchItemOut(many=True)  # type: ignore[assignment]  # a member that DRF also uses as a name
+
+
 class RefundIn(fields.Strict):
     """Without `amount` everything that is left goes back."""
 
@@ -105,6 +142,10 @@ class DecisionOut(serializers.Serializer[Any]):
 
 
 class DryRunOut(DecisionOut):
+    """`rail` is the route that would be taken, `alternatives` the others, each with the reason why not."""
+
+    rail = serializers.CharField(allow_null=True)
+    alternatives = serializers.ListField(child=serializers.DictField())
     detail = serializers.CharField(allow_null=True)
     remaining = serializers.ListField(child=serializers.DictField())
     object = serializers.CharField()
@@ -137,7 +178,7 @@ class PaymentOut(serializers.Serializer[Any]):
     account = serializers.CharField(allow_null=True)
     amount = MoneyOut()
     purpose = serializers.CharField()
-    rail = serializers.CharField()
+    rail = serializers.CharField(allow_null=True)
     provider_id = serializers.CharField(allow_null=True)
     memo = serializers.CharField(allow_null=True)
     reference = serializers.CharField(allow_null=True)
@@ -211,6 +252,17 @@ def ask(body: Mapping[str, Any]) -> Ask:
     )
 
 
+def order(item: object) -> Order:
+    """One payment of a batch, read as strictly as one alone. Raises `Invalid` and DRF's ValidationError."""
+    read = BatchItemIn(data=item)
+    read.is_valid(raise_exception=True)
+    body = dict(read.validated_data)
+    assert isinstance(item, Mapping)
+    alone = {name: value for name, value in item.items() if name != "idempotency_key"}
+    named = idempotency.read(body["idempotency_key"], operation="payment", method="POST", path="/v1/payments", query="", body=alone)
+    return Order(ask(body), texts(body), named)
+
+
 def texts(body: Mapping[str, Any]) -> Texts:
     """The checked body's texts."""
     return Texts(body.get("memo"), body.get("reference"), body.get("context"))
@@ -229,6 +281,8 @@ def dry_run(decision: Decision, livemode: bool) -> dict[str, Any]:
         "policies": list(decision.policies),
         "shadows": list(decision.shadows),
         "remaining": list(decision.remaining),
+        "rail": decision.rail,
+        "alternatives": list(decision.alternatives),
     }
 
 

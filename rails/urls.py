@@ -9,7 +9,11 @@ _everybody = [
     path("v1/payments/<str:payment>", views.PaymentDetail.as_view()),
     path("v1/payments/<str:payment>/cancel", views.PaymentCancel.as_view()),
 ]
-agents = [path("v1/payments", views.Payments.as_view()), *_everybody]
+agents = [
+    path("v1/payments", views.Payments.as_view()),
+    path("v1/payments/batch", views.PaymentBatch.as_view()),
+    *_everybody,
+]
 people = [
     path("v1/payments", views.ReadPayments.as_view()),
     *_everybody,
@@ -19,6 +23,7 @@ people = [
     path("v1/payments/<str:payment>/rulings", views.PaymentRulings.as_view()),
     path("v1/rulings/<str:ruling>/confirm", views.RulingConfirm.as_view()),
     path("v1/rail-accounts", rail_views.RailAccounts.as_view()),
+    path("v1/rail-accounts/<str:account>/preflight", rail_views.RailAccountPreflight.as_view()),
     path("v1/reconciliations", rail_views.Reconciliations.as_view()),
     path("v1/discrepancies", rail_views.Discrepancies.as_view()),
     path("v1/discrepancies/<str:discrepancy>", rail_views.DiscrepancyDetail.as_view()),

@@ -4,19 +4,21 @@ from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from codespar.identity import acting
 from codespar.identity.authentication import principal
-from codespar.lib import clock, pages
-from codespar.lib.errors import Conflict, Invalid, NotFound
+from codespar.lib import canonical, clock, pages
+from codespar.lib.errors import CodesparError, Conflict, Invalid, NotFound
 from codespar.rest import answers, fields
 from codespar.rest.openapi import IDEMPOTENCY_KEY, PAGE, PREFER, listed
 from codespar.rest.problem import CONTENT_TYPE
 from codespar.rest.views import Endpoint
 from rails import answering, queries, serializers, webhooks
-from rails.actions import payments, refunds, rulings, votes
+from rails.actions import batches, payments, refunds, rulings, votes
+from rails.actions.payments import Order
 from rails.models import Payment, Refund, Ruling
 
 _DRY = OpenApiParameter("dry_run", {"type": "boolean", "default": False}, OpenApiParameter.QUERY)
@@ -58,6 +60,31 @@ class Payments(ReadPayments):
         paid = payments.pay(caller, ask=serializers.ask(body), texts=serializers.texts(body), idempotency=key)
         at_once = "respond-async" in request.headers.get("Prefer", "")
         return answering.answer(request._request, caller, paid, key, at_once=at_once).response()
+
+
+class PaymentBatch(Endpoint):
+    """Up to 128 payments at once: each is decided by itself and sees the ones before it; what is wrong with one stops no other."""
+
+    scopes = {"POST": "payments:write"}
+
+    @extend_schema(
+        operation_id="payments_batch", request=serializers.BatchIn, responses={200: serializers.BatchOut}, parameters=[IDEMPOTENCY_KEY]
+    )
+    def post(self, request: Request) -> Response:
+        caller, key = principal(request), answers.key(request, "batch")
+        items = fields.read(serializers.BatchIn, request)["payments"]
+        digest = canonical.sha256(canonical.dumps(items)).hex()
+        batch = batches.receive(caller, list_sha256=digest, count=len(items), key=key)
+        data = answering.batch(request._request, caller, [_read(item) for item in items])
+        body = {"id": batch, "object": "payment_batch", "livemode": caller.livemode, "list_sha256": digest, "data": data}
+        return Response(body)
+
+
+def _read(item: object) -> Order | Exception:
+    try:
+        return serializers.order(item)
+    except (CodesparError, ValidationError) as error:
+        return error
 
 
 class PaymentDetail(Endpoint):

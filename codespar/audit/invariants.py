@@ -105,13 +105,14 @@ _CHECKS = {
         "counters_window": "A counter counts in a window that is enforced.",
         "counters_amount": "No more is given back to a counter than it counted.",
     },
+    "rail_accounts": {"rail_accounts_ready": "An account is ready only when it was checked, and no check failed."},
     "decisions": {
         "decisions_outcome": "A decision allows, denies or asks a person.",
         "decisions_code": "A refusal has a code, and nothing else has one.",
     },
     "payments": {
         "payments_amount": "A payment is of a positive amount.",
-        "payments_mandated": "Whatever is not denied names its mandate, wallet and counterparty.",
+        "payments_mandated": "Whatever is not denied names its mandate, wallet, counterparty and rail.",
         "payments_held": "Whatever may move money has its hold.",
         "payments_captured": "No more is captured than was asked for.",
         "payments_refunds": "No more is given back than was captured, counting what is on its way.",

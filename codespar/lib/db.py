@@ -166,8 +166,8 @@ def rule_name(error: psycopg.Error) -> str:
 
 
 def _json(value: dict[str, Any] | list[Any]) -> bool:
-    """A list of ids or texts is an SQL array; everything else is jsonb."""
-    return isinstance(value, dict) or not value or not all(isinstance(item, UUID | str) for item in value)
+    """A list of ids, texts or bytes is an SQL array; everything else is jsonb."""
+    return isinstance(value, dict) or not value or not all(isinstance(item, UUID | str | bytes) for item in value)
 
 
 def _marks(arguments: Sequence[Any]) -> str:

@@ -48,6 +48,8 @@ DENIALS: dict[str, str] = {
     "purpose_mismatch": "The mandate does not name this purpose",
     "rail_denied": "The policy denies this rail",
     "rail_mismatch": "The mandate does not name this rail",
+    "rail_currency": "The rail does not pay in this currency",
+    "rail_not_ready": "The account at this rail did not pass its preflight check",
     "rail_unavailable": "The organisation has no account at this rail",
     "snapshot_incomplete": "What a limit has counted is not known",
     "stopped": "Payments are stopped",

@@ -29,6 +29,10 @@ class RailAccount(TenantModel):
     livemode = models.BooleanField()
     provider_account = models.TextField()
     sealed = models.BinaryField()
+    ready = models.BooleanField()
+    failed = models.TextField(null=True)
+    checks = models.JSONField()
+    checked_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
     entry_id = models.UUIDField()
 

@@ -1,16 +1,21 @@
 """An organisation's account at a provider, connected: what the provider gave is sealed here, and opened by the rail's role only."""
 
+import time
 from collections.abc import Mapping
 from uuid import UUID
 
-from codespar.identity import acting
+from django.conf import settings
+
+from codespar.identity import acting, principals
 from codespar.identity.acting import conflict
 from codespar.identity.principals import Principal
-from codespar.lib import canonical, clock, ids
-from codespar.lib.errors import Invalid
+from codespar.lib import canonical, clock, db, ids
+from codespar.lib.errors import Invalid, NotFound
 from codespar.vault import envelope, keys
+from rails import hints
 from rails.adapters import ADAPTERS
 
+_CHECKED = "SELECT checked_at FROM rail_accounts WHERE org_id = %s AND id = %s"
 _NO_RAIL = "There is no such rail: docs/rails.md lists them."
 
 
@@ -18,7 +23,8 @@ def connect(principal: Principal, *, rail: str, provider_account: str, secrets: 
     """Register the account, with the secrets that its rail declares (`Capabilities.secrets`) and no others. Returns its id.
 
     Raises `Invalid` for a rail that there is not, and for secrets that are missing or not taken; `Conflict` for an account that is
-    somebody's already. A crash leaves it registered with its record, or nothing.
+    somebody's already. A crash leaves it registered with its record, or nothing. It is checked at once, and until it has passed its
+    checks no payment leaves over it.
     """
     _check(rail, secrets)
     account = ids.new()
@@ -34,7 +40,33 @@ def connect(principal: Principal, *, rail: str, provider_account: str, secrets: 
         "rail_accounts_account": conflict("This provider account is registered already."),
     }
     acting.write(principal, "rail_account_add", record, sealed, now=clock.now(), refusals=refusals)
+    checked(principal, account, rail, None)
     return account
+
+
+def preflight(principal: Principal, account: UUID) -> bool:
+    """Have the account checked now, and wait for it a while. Returns False when that did not come in time. Raises `NotFound`."""
+    principals.require(principal, "rails:write")
+    asked = db.call("rail_check_ask", principal.org, principal.digest, account, refusals=acting.COMMON)
+    if asked is None:
+        raise NotFound("There is no such account at a rail.")
+    return checked(principal, account, asked["rail"], asked["checked_at"])
+
+
+def checked(principal: Principal, account: UUID, rail: str, before: str | None) -> bool:
+    """Whether the account was checked after `before` (a time, None for never), waiting some seconds for it.
+
+    Nothing depends on the wait: an account carries no money until it has passed its checks, whenever that is.
+    """
+    hints.check(rail)
+    until = time.monotonic() + settings.CONFIG.rail_seconds
+    while time.monotonic() < until:
+        [[row]] = db.read(principal.org, (_CHECKED, [str(principal.org), str(account)]))
+        if row["checked_at"] is not None and clock.stamp(row["checked_at"]) != before:
+            return True
+        db.release()
+        hints.wait(account, 1.0)
+    return False
 
 
 def _check(rail: str, secrets: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,12 +13,13 @@ from codespar.lib import cache, canonical, clock, db, ids
 from codespar.lib.errors import Conflict, Unavailable
 from codespar.lib.idempotency import Key, check
 from ledger import records
-from mandates import decision
-from mandates.decision import Ask, Decision
-from rails import hints
+from mandates import decision, layers
+from mandates.decision import Decision
+from mandates.layers import Ask
+from rails import hints, routing
 
 TRIES = 4
-LAYERS = ["stop", "mandate", "counterparty", "risk", "policy", "wallet"]
+LAYERS = ["stop", "mandate", "counterparty", "route", "risk", "policy", "wallet"]
 _KINDS = {"allow": "payment.authorized", "deny": "payment.denied", "approval": "payment.approval_requested"}
 _STATES = {"allow": "authorized", "deny": "denied", "approval": "requires_approval"}
 
@@ -53,6 +55,26 @@ class Paid:
     leaves: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One payment as it is asked for, under its own key."""
+
+    ask: Ask
+    texts: Texts
+    idempotency: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A decision on an order, from a snapshot, and its record: content, signature and openings."""
+
+    order: Order
+    snapshot: Mapping[str, Any]
+    verdict: Decision
+    payment: UUID
+    record: tuple[bytes, bytes, Any]
+
+
 def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Paid:
     """Decide, and if it may be, hold the money and record it, in one transaction. Denied is a result too.
 
@@ -62,22 +84,40 @@ def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Pa
     """
     principals.require(principal, "payments:write")
     cache.require()
+    order = Order(ask, texts, idempotency)
     for _ in range(TRIES):
         snapshot = look(principal, ask=ask, key=idempotency)
         if snapshot["idempotency"] is not None:
-            return _earlier(snapshot["idempotency"], idempotency)
-        verdict = decision.decide(snapshot, ask, now=clock.now())
-        payment = ids.new()
-        done = _authorise(principal, snapshot, verdict, ask, texts, payment, idempotency)
-        if "seq" in done:
-            if verdict.outcome == "allow":
-                hints.work(verdict.rail)
-            return Paid(payment, first=True, leaves=verdict.outcome == "allow")
-        if done.get("twin"):
-            original = _presented(principal, snapshot, verdict, ask)
-            if original is not None:
-                return Paid(original, first=False, presented=True)
-    raise Unavailable("Limits or rules kept changing while this was decided. Nothing was decided; try again shortly.", code="contention")
+            return earlier(snapshot["idempotency"], idempotency)
+        made = decided(principal, order, snapshot, clock.now())
+        done = db.call("authorise", principal.org, principal.digest, *made.record, refusals=acting.COMMON)
+        found = outcome(principal, made, done)
+        if found is not None:
+            return found
+    raise contended()
+
+
+def contended() -> Unavailable:
+    """What it depended on kept moving: nothing happened."""
+    return Unavailable("Limits or rules kept changing while this was decided. Nothing was decided; try again shortly.", code="contention")
+
+
+def decided(principal: Principal, order: Order, snapshot: Mapping[str, Any], now: datetime) -> Made:
+    """The decision on one payment and its signed record, ready to be written. `now` is when the snapshot came."""
+    verdict, payment = decision.decide(snapshot, order.ask, now=now), ids.new()
+    signed = acting.sign(_draft(principal, snapshot, verdict, order, payment), after=snapshot["head"], now=clock.now())
+    return Made(order, snapshot, verdict, payment, (signed.content, signed.sig, signed.openings))
+
+
+def outcome(principal: Principal, made: Made, done: Mapping[str, Any]) -> Paid | None:
+    """What `authorise` came to. None when it is to be decided again. Raises `Conflict` for a presentation that paid something else."""
+    allowed = made.verdict.outcome == "allow"
+    if "seq" in done:
+        if allowed:
+            hints.work(str(made.verdict.rail))
+        return Paid(made.payment, first=True, leaves=allowed)
+    original = _presented(principal, made.snapshot, made.verdict, made.order.ask) if done.get("twin") else None
+    return None if original is None else Paid(original, first=False, presented=True)
 
 
 def dry_run(principal: Principal, *, ask: Ask) -> Decision:
@@ -88,22 +128,28 @@ def dry_run(principal: Principal, *, ask: Ask) -> Decision:
 
 def look(principal: Principal, *, ask: Ask, key: Key | None, payment: UUID | None = None) -> dict[str, Any]:
     """Everything that a decision reads, in one call. Raises `Unauthenticated` when the token died in the meantime."""
+    request = question(ask, key) | ({} if payment is None else {"payment": ids.wire("pay", payment)})
+    return seen(db.call("snapshot", principal.org, principal.digest, request), ask)
+
+
+def question(ask: Ask, key: Key | None) -> dict[str, Any]:
+    """What a snapshot is asked for."""
     request: dict[str, Any] = {
         "mandate": ask.mandate,
         "counterparty": ask.counterparty,
         "purpose": ask.purpose,
-        "rail": ask.rail or decision.DEFAULT_RAIL,
+        "rail": ask.rail,
         "amount": ask.amount,
         "currency": ask.currency,
     }
-    if key is not None:
-        request |= {"operation": key.operation, "key": key.key_hash.hex()}
-    if payment is not None:
-        request["payment"] = ids.wire("pay", payment)
-    snapshot = db.call("snapshot", principal.org, principal.digest, request)
+    return request if key is None else request | {"operation": key.operation, "key": key.key_hash.hex()}
+
+
+def seen(snapshot: Mapping[str, Any], ask: Ask) -> dict[str, Any]:
+    """The snapshot with what the rails declare. Raises `Unauthenticated` when the token died in the meantime."""
     if snapshot["principal"] is None:
         raise tokens.Unauthenticated("The access token is unknown, expired or revoked.")
-    return dict(snapshot)
+    return {**snapshot, "routes": routing.offers(snapshot["routes"], ask.amount)}
 
 
 def cancel(principal: Principal, *, payment: UUID, state: str, project: str) -> None:
@@ -135,9 +181,16 @@ def decision_parts(verdict: Decision, snapshot: Mapping[str, Any], payment: str,
             "shadows": [dict(shadow) for shadow in verdict.shadows],
         },
     ]
-    if verdict.outcome != "deny" and before == "new":
-        parts.append({"part": "route", "rail": verdict.rail, "account": verdict.account, "alternatives": []})
+    if before == "new" and (verdict.outcome != "deny" or verdict.alternatives):
+        parts.append(route_part(verdict))
     return [*parts, {"part": "transition", "subject": payment, "from": before, "to": after}]
+
+
+def route_part(verdict: Decision) -> dict[str, Any]:
+    """The route decision: the rail and the counterparty's account that were taken, and why none of the others."""
+    taken = verdict.rail if verdict.outcome != "deny" else None
+    alternatives = [dict(alternative) for alternative in verdict.alternatives]
+    return {"part": "route", "rail": taken, "account": verdict.account, **verdict.route, "alternatives": alternatives}
 
 
 def held_parts(parts: Sequence[dict[str, Any]], *, mandate: str, wallet: str, amount: int, currency: str) -> list[dict[str, Any]]:
@@ -147,9 +200,8 @@ def held_parts(parts: Sequence[dict[str, Any]], *, mandate: str, wallet: str, am
     return [*parts[:-1], use, hold, parts[-1]]
 
 
-def _authorise(
-    principal: Principal, snapshot: Mapping[str, Any], verdict: Decision, ask: Ask, texts: Texts, payment: UUID, key: Key
-) -> dict[str, Any]:
+def _draft(principal: Principal, snapshot: Mapping[str, Any], verdict: Decision, order: Order, payment: UUID) -> records.Draft:
+    ask = order.ask
     wire = ids.wire("pay", payment)
     parts = decision_parts(verdict, snapshot, wire, before="new", after=_STATES[verdict.outcome])
     if verdict.outcome == "allow":
@@ -157,11 +209,8 @@ def _authorise(
     elif verdict.outcome == "approval":
         parts.insert(-1, {"part": "approval_request", "id": ids.wire("apr", ids.new()), "code": verdict.code})
     openings = records.Openings()
-    data = {"payment": _payment(snapshot, verdict, ask, texts, wire, openings), "idempotency": key.data}
-    record = acting.draft(principal, kind=_KINDS[verdict.outcome], subject=wire, data=data, parts=parts, openings=openings)
-    signed = acting.sign(record, after=snapshot["head"], now=clock.now())
-    done = db.call("authorise", principal.org, principal.digest, signed.content, signed.sig, signed.openings, refusals=acting.COMMON)
-    return dict(done)
+    data = {"payment": _payment(snapshot, verdict, ask, order.texts, wire, openings), "idempotency": order.idempotency.data}
+    return acting.draft(principal, kind=_KINDS[verdict.outcome], subject=wire, data=data, parts=parts, openings=openings)
 
 
 def _payment(
@@ -197,11 +246,12 @@ def presentation_id(snapshot: Mapping[str, Any], verdict: Decision) -> str:
     """What makes a presentation one: its key, audience and nonce; never its bytes, for ES256 has two signatures for one statement."""
     shown = verdict.presentation
     assert shown is not None
-    text = "\n".join([shown.cnf_thumbprint, decision.audience(snapshot), shown.nonce])
+    text = "\n".join([shown.cnf_thumbprint, layers.audience(snapshot), shown.nonce])
     return canonical.sha256(text.encode()).hex()
 
 
-def _earlier(row: Mapping[str, Any], key: Key) -> Paid:
+def earlier(row: Mapping[str, Any], key: Key) -> Paid:
+    """What the first request under this key made. Raises `KeyConflict`, `KeyExpired`."""
     check(key, row["fingerprint"], row["expired"])
     frozen = None if row["status"] is None else Frozen(row["status"], canonical.unbase64(row["body"]))
     return Paid(ids.parse(row["subject"], "pay"), first=False, frozen=frozen)

@@ -10,7 +10,7 @@ from codespar.lib.errors import Conflict, Unavailable
 from codespar.lib.idempotency import Key
 from ledger import records
 from mandates import decision
-from mandates.decision import Ask
+from mandates.layers import Ask
 from rails import hints
 from rails.actions import payments
 from rails.models import Payment
@@ -35,7 +35,7 @@ def approve(principal: Principal, *, payment: Payment, approval: str, idempotenc
             raise Unavailable(verdict.detail or "The decision could not be made: try again shortly.")
         done = _vote(principal, payment, approval, verdict, snapshot, idempotency)
         if "moved" not in done:
-            hints.work(payment.rail)
+            hints.work(str(payment.rail))
             hints.outcome(payment.id)
             return not done.get("twin")
     raise Unavailable("Limits or rules kept changing while this was decided. Nothing was decided; try again shortly.", code="contention")

@@ -30,7 +30,7 @@ CREATE TABLE payments (
     amount bigint NOT NULL,
     currency text NOT NULL,
     purpose text NOT NULL,
-    rail text NOT NULL,
+    rail text,
     reference text,
     memo text,
     transaction_id text,
@@ -71,8 +71,8 @@ CREATE TABLE payments (
     CONSTRAINT payments_hold FOREIGN KEY (org_id, hold_id) REFERENCES holds (org_id, id),
     CONSTRAINT payments_decision FOREIGN KEY (org_id, decision_id) REFERENCES decisions (org_id, id),
     CONSTRAINT payments_amount CHECK (amount > 0),
-    -- Whatever is not denied names its mandate, wallet and counterparty; whatever may move money has its hold.
-    CONSTRAINT payments_mandated CHECK (status = 'denied' OR num_nulls(mandate_id, wallet_id, counterparty_id, counterparty_version, account_id) = 0),
+    -- Whatever is not denied names its mandate, wallet, counterparty and rail; whatever may move money has its hold.
+    CONSTRAINT payments_mandated CHECK (status = 'denied' OR num_nulls(mandate_id, wallet_id, counterparty_id, counterparty_version, account_id, rail) = 0),
     CONSTRAINT payments_held CHECK (status IN ('denied', 'requires_approval', 'canceled', 'expired') OR hold_id IS NOT NULL),
     CONSTRAINT payments_captured CHECK (captured >= 0 AND captured <= amount),
     CONSTRAINT payments_refunds CHECK (refunded >= 0 AND refunding >= 0 AND refunded + refunding <= captured),

@@ -71,7 +71,7 @@ BEGIN
                       WHERE v.org_id = f.org AND v.counterparty_id = f.counterparty AND v.version = p_version AND a->>'id' = p_account) THEN
         RETURN 'counterparty';
     END IF;
-    IF NOT EXISTS (SELECT FROM rail_accounts WHERE org_id = f.org AND rail = f.rail AND livemode = f.livemode) THEN
+    IF NOT EXISTS (SELECT FROM rail_accounts WHERE org_id = f.org AND rail = f.rail AND livemode = f.livemode AND ready) THEN
         RETURN 'rail';
     END IF;
     v_policy_epoch := scope_epoch(f.org, f.livemode, 'policy', f.org);
@@ -146,13 +146,12 @@ $$;
 
 -- kinds: payment.authorized | payment.denied | payment.approval_requested.
 -- Returns {seq, hash}; {twin} when the key was claimed first by another request; {moved} when the decision must be made again.
-CREATE FUNCTION authorise(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION authorise_one(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb, v_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     c jsonb;
     d jsonb;
     p principal;
     f payment_facts;
-    v_now timestamptz := clock_timestamp();
     v_payment uuid;
     v_wallet uuid;
     v_status text;
@@ -162,7 +161,6 @@ DECLARE
     v_decision uuid;
     v_entry uuid;
 BEGIN
-    PERFORM enter(p_org);
     c := record_open(p_org, p_content, '{payment.authorized,payment.denied,payment.approval_requested}');
     p := caller(p_org, p_digest, 'payments:write', c);
     d := c #> '{data,payment}';
@@ -225,7 +223,80 @@ BEGIN
     END IF;
     RETURN record_append(p_org, p_content, p_sig, c, p_openings);
 END $$;
+
+-- The direct door: one payment.
+CREATE FUNCTION authorise(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM enter(p_org);
+    RETURN authorise_one(p_org, p_digest, p_content, p_sig, p_openings, clock_timestamp());
+END $$;
 CALL definer('authorise(uuid,bytea,bytea,bytea,jsonb)', '{codespar_agent}');
+
+-- The locks of all payments of a batch, in the one order, before the first of them is looked at: two batches, or a batch and a payment,
+-- never wait for each other.
+CREATE FUNCTION batch_lock(p_org uuid, p_agent uuid, p_payments jsonb[], p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_facts payment_facts[];
+    v_local timestamp := p_now AT TIME ZONE (SELECT timezone FROM organisations WHERE id = p_org);
+BEGIN
+    SELECT array_agg(facts_of(p_org, p_agent, x)) INTO v_facts FROM unnest(p_payments) x;
+    PERFORM 1 FROM mandate_usages WHERE org_id = p_org AND mandate_id = ANY (SELECT (x).mandate FROM unnest(v_facts) x)
+    ORDER BY mandate_id FOR NO KEY UPDATE;
+    INSERT INTO counters (org_id, selector, currency, window_kind, window_start)
+    SELECT DISTINCT p_org, n.selector, n.currency, n.window_kind, n.window_start FROM unnest(v_facts) x, policy_counters(x, v_local) n
+    ORDER BY 2, 3, 4, 5
+    ON CONFLICT DO NOTHING;
+    PERFORM 1 FROM counters k WHERE k.org_id = p_org AND (k.selector, k.currency, k.window_kind, k.window_start)
+        IN (SELECT n.selector, n.currency, n.window_kind, n.window_start FROM unnest(v_facts) x, policy_counters(x, v_local) n)
+    ORDER BY k.selector, k.currency, k.window_kind, k.window_start FOR NO KEY UPDATE;
+    PERFORM 1 FROM accounts WHERE org_id = p_org AND id = ANY (SELECT unwire('wal', x->>'wallet') FROM unnest(p_payments) x WHERE x->>'wallet' IS NOT NULL)
+    ORDER BY id FOR NO KEY UPDATE;
+    PERFORM head_lock(p_org);
+END $$;
+
+-- The other door: 1 to 128 payments of one agent at once, each with its own record, in their order, so that each sees the ones before it.
+-- Returns what `authorise` would for each. A denial stops no other. What was decided on the word of a payment that then was not made is
+-- {moved}, like that one: it is decided again. Only a token that died stops all.
+CREATE FUNCTION authorise_batch(p_org uuid, p_digest bytea, p_contents bytea[], p_sigs bytea[], p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_done jsonb := '[]';
+BEGIN
+    PERFORM enter(p_org);
+    IF (cardinality(p_contents) BETWEEN 1 AND 128 AND cardinality(p_sigs) = cardinality(p_contents)
+        AND jsonb_array_length(p_openings) = cardinality(p_contents)) IS NOT TRUE THEN
+        PERFORM refuse('payments_batch_size', 'a batch has 1 to 128 payments, each with its signature and its openings');
+    END IF;
+    PERFORM batch_lock(p_org, (principal_of(p_org, p_digest)).agent_id,
+        ARRAY(SELECT convert_from(x, 'UTF8')::jsonb #> '{data,payment}' FROM unnest(p_contents) x), v_now);
+    FOR i IN 1 .. cardinality(p_contents) LOOP
+        v_done := v_done || CASE WHEN v_done = '[]' OR v_done->-1 ? 'seq'
+            THEN authorise_one(p_org, p_digest, p_contents[i], p_sigs[i], p_openings->(i - 1), v_now)
+            ELSE '{"moved": "before"}' END;
+    END LOOP;
+    RETURN v_done;
+END $$;
+CALL definer('authorise_batch(uuid,bytea,bytea[],bytea[],jsonb)', '{codespar_agent}');
+
+-- kind: payments.batch_received. The list as it came, under one hash, before any of it is decided.
+CREATE FUNCTION batch_receive(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    c jsonb;
+    p principal;
+BEGIN
+    PERFORM enter(p_org);
+    c := record_open(p_org, p_content, '{payments.batch_received}');
+    p := caller(p_org, p_digest, 'payments:write', c);
+    IF p.agent_id IS NULL OR c->>'project' IS DISTINCT FROM wire('prj', p.project_id) THEN
+        PERFORM refuse('record_actor', 'payments are asked for by an agent, in its own project');
+    END IF;
+    PERFORM head_lock(p_org);
+    IF NOT idempotency_claim(p_org, p, 'batch', c, c #>> '{data,id}') THEN
+        RETURN jsonb_build_object('twin', true);
+    END IF;
+    RETURN record_append(p_org, p_content, p_sig, c, p_openings);
+END $$;
+CALL definer('batch_receive(uuid,bytea,bytea,bytea,jsonb)', '{codespar_agent}');
 
 -- A person's word on a payment that waits. 'payment.approved' decides again under the same locks and uses the approval up;
 -- 'payment.denied' is that second decision when it refuses; 'payment.rejected' is the person's no.
@@ -298,5 +369,5 @@ BEGIN
 END $$;
 CALL definer('payment_vote(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
 
-GRANT EXECUTE ON FUNCTION stopped_scope, moved_since, mandate_covers, payment_gate, facts_of, decision_add, hold_add, rail_key, payment_moves, payment_fixed
-    TO codespar_definer;
+GRANT EXECUTE ON FUNCTION stopped_scope, moved_since, mandate_covers, payment_gate, facts_of, decision_add, hold_add, rail_key, authorise_one, batch_lock,
+    payment_moves, payment_fixed TO codespar_definer;

@@ -8,6 +8,28 @@ CREATE FUNCTION policy_documents(p_state text, f payment_facts) RETURNS jsonb LA
 $$;
 GRANT EXECUTE ON FUNCTION policy_documents TO codespar_definer;
 
+CREATE FUNCTION on_rail(f payment_facts, p_rail text) RETURNS payment_facts LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    f.rail := p_rail;
+    RETURN f;
+END $$;
+
+-- The rails that a payment can take: the one that it names, or all on which the organisation has an account, or none (rail null). `ready` is
+-- null without an account, else whether it passed its checks; `failed` names the first that it did not.
+CREATE FUNCTION routes(f payment_facts, p_local timestamp) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_agg(jsonb_build_object('rail', r.rail, 'ready', a.ready, 'failed', a.failed, 'stopped', stopped_scope(on_rail(f, r.rail)),
+        'counters', (SELECT coalesce(jsonb_agg(jsonb_build_object('selector', n.selector, 'window', n.window_kind, 'start', n.window_start,
+                        'amount', coalesce(k.amount, 0), 'uses', coalesce(k.uses, 0), 'last_at', utc(k.last_at))), '[]')
+                     FROM policy_counters(on_rail(f, r.rail), p_local) n
+                     LEFT JOIN counters k ON k.org_id = f.org AND k.selector = n.selector AND k.currency = n.currency
+                          AND k.window_kind = n.window_kind AND k.window_start = n.window_start)) ORDER BY r.rail)
+    FROM (SELECT f.rail WHERE f.rail IS NOT NULL
+          UNION ALL
+          SELECT x.rail FROM (SELECT NULL) one LEFT JOIN rail_accounts x ON x.org_id = f.org AND x.livemode = f.livemode WHERE f.rail IS NULL) r
+    LEFT JOIN rail_accounts a ON a.org_id = f.org AND a.livemode = f.livemode AND a.rail = r.rail
+$$;
+GRANT EXECUTE ON FUNCTION on_rail, routes TO codespar_definer;
+
 CREATE FUNCTION snapshot(p_org uuid, p_digest bytea, p_request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     p principal;
@@ -44,23 +66,25 @@ BEGIN
                     WHERE m.org_id = p_org AND m.id = f.mandate),
         'mandate_key', (SELECT k.public_jwk FROM private_keys k JOIN mandates m ON m.org_id = k.org_id AND m.kid = k.kid
                         WHERE k.org_id = p_org AND k.purpose = 'mandate' AND m.id = f.mandate),
-        'stopped', stopped_scope(f),
         'counterparty', (SELECT jsonb_build_object('id', wire('ctp', k.id), 'status', k.status, 'version', k.version, 'name', k.name, 'country', k.country,
                             'category', k.category, 'accounts', v.document->'accounts')
                          FROM counterparties k JOIN counterparty_versions v ON v.org_id = k.org_id AND v.counterparty_id = k.id AND v.version = k.version
                          WHERE k.org_id = p_org AND k.id = f.counterparty),
         'policies', policy_documents('active', f), 'shadows', policy_documents('shadow', f),
-        'counters', (SELECT coalesce(jsonb_agg(jsonb_build_object('selector', n.selector, 'window', n.window_kind, 'start', n.window_start,
-                            'amount', coalesce(k.amount, 0), 'uses', coalesce(k.uses, 0), 'last_at', utc(k.last_at))), '[]')
-                     FROM policy_counters(f, v_now AT TIME ZONE o.timezone) n
-                     LEFT JOIN counters k ON k.org_id = p_org AND k.selector = n.selector AND k.currency = n.currency
-                          AND k.window_kind = n.window_kind AND k.window_start = n.window_start),
         'wallet', (SELECT jsonb_build_object('id', wire('wal', w.id), 'available', w.available) FROM accounts w
                    WHERE w.org_id = p_org AND w.kind = 'wallet' AND w.agent_id = v_agent AND w.livemode = f.livemode AND w.currency = f.currency),
-        'rails', (SELECT coalesce(jsonb_agg(r.rail ORDER BY r.rail), '[]') FROM rail_accounts r WHERE r.org_id = p_org AND r.livemode = f.livemode),
+        'routes', routes(f, v_now AT TIME ZONE o.timezone),
         'idempotency', (SELECT jsonb_build_object('fingerprint', encode(i.fingerprint, 'hex'), 'subject', i.subject, 'status', i.status,
                             'body', translate(encode(i.body, 'base64'), E'\n', ''), 'expired', i.created_at < v_now - interval '30 days')
                         FROM idempotency_keys i WHERE i.org_id = p_org AND i.principal = p.actor AND i.operation = p_request->>'operation'
                           AND i.key_hash = decode(p_request->>'key', 'hex')));
 END $$;
 CALL definer('snapshot(uuid,bytea,jsonb)', '{codespar_agent,codespar_control}');
+
+-- The same for each payment of a batch, in their order.
+CREATE FUNCTION snapshots(p_org uuid, p_digest bytea, p_requests jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM enter(p_org);
+    RETURN (SELECT jsonb_agg(snapshot(p_org, p_digest, x) ORDER BY n) FROM jsonb_array_elements(p_requests) WITH ORDINALITY t (x, n));
+END $$;
+CALL definer('snapshots(uuid,bytea,jsonb)', '{codespar_agent}');

@@ -160,6 +160,11 @@ def twice(case: Case, again: Case) -> Case:
     return both
 
 
+def account(change: str) -> Case:
+    """An account that passed its checks, changed."""
+    return lambda c: _do(c, f"UPDATE rail_accounts SET ready = true, {change} WHERE org_id = %s", c.scene.org)
+
+
 FIXED = {
     "amount": "amount + 1",
     "currency": "'USD'",
@@ -183,7 +188,8 @@ CASES: dict[str, list[Case]] = {
     "payments_fixed": [paid(f"{column} = {value}") for column, value in FIXED.items()],
     "payments_kept": [lambda c: _do(c, "DELETE FROM payments WHERE id = %s", c.scene.paid)],
     "payments_amount": [another(amount=0), another(amount=-1)],
-    "payments_mandated": [_incomplete, another(mandate_id=None), another(wallet_id=None), another(counterparty_id=None)],
+    "payments_mandated": [_incomplete, *(another(**{name: None}) for name in ("mandate_id", "wallet_id", "counterparty_id", "rail"))],
+    "rail_accounts_ready": [account("failed = 'account'"), account("checked_at = NULL")],
     "payments_held": [another(hold_id=None), another(hold_id=None, status="authorized", due_at=NOW)],
     "payments_captured": [paid("captured = amount + 1"), paid("captured = -1, refunded = -2, refunding = 0")],
     "payments_refunds": [paid("refunded = captured + 1"), paid("refunding = captured + 1"), paid("refunding = -1")],

@@ -26,10 +26,13 @@ FUNCTIONS: dict[str, set[str]] = {
         "answer_freeze(uuid,bytea,text,bytea,integer,bytea)",
         "authenticate(uuid,bytea)",
         "authorise(uuid,bytea,bytea,bytea,jsonb)",
+        "authorise_batch(uuid,bytea,bytea[],bytea[],jsonb)",
+        "batch_receive(uuid,bytea,bytea,bytea,jsonb)",
         "counterparty_create(uuid,bytea,bytea,bytea,jsonb)",
         "idempotency_read(uuid,bytea,text,bytea)",
         "payment_cancel(uuid,bytea,bytea,bytea,jsonb)",
         "snapshot(uuid,bytea,jsonb)",
+        "snapshots(uuid,bytea,jsonb)",
     },
     "control": EVERYBODY
     | {
@@ -59,6 +62,7 @@ FUNCTIONS: dict[str, set[str]] = {
         "policy_write(uuid,bytea,bytea,bytea,jsonb)",
         "project_create(uuid,bytea,bytea,bytea,jsonb)",
         "rail_account_add(uuid,bytea,bytea,bytea,jsonb,bytea)",
+        "rail_check_ask(uuid,bytea,uuid)",
         "refund_create(uuid,bytea,bytea,bytea,jsonb)",
         "revoke(uuid,bytea,bytea,bytea,jsonb,text)",
         "secret_rewrap(uuid,text,uuid,bytea,bytea)",
@@ -76,6 +80,9 @@ FUNCTIONS: dict[str, set[str]] = {
     "rail": EVERYBODY
     | {
         "breaker_change(uuid,bytea,bytea)",
+        "rail_account_checked(uuid,bytea,bytea)",
+        "rail_account_same(uuid,uuid)",
+        "rail_checks_due(text,integer)",
         "discrepancies_open(uuid,bytea,bytea,jsonb)",
         "reconciliation_begin(uuid,uuid,uuid)",
         "reconciliation_end(uuid,uuid,text,text,integer,integer,integer,bigint,bigint,text,bigint,bigint,bigint,integer)",

@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from codespar.launcher.stack import StackInfo
-from codespar.lib import canonical, clock, ids
+from codespar.lib import canonical, clock, db, ids
 from tests.support import books, forge
 from tests.support import world as worlds
 from tests.support.forge import DENIED, Forger
@@ -122,6 +123,42 @@ NAMES = [
     "no rail",
     "more than the wallet",
 ]
+
+
+def batch(forger: Forger, *payments: Json, openings: list[Any] | None = None) -> Any:
+    """What `authorise_batch` says to these claims, called by hand; or the rule that refused."""
+    made = [forger.payment_record(payment) for payment in payments]
+    columns = [one["content"] for one in made], [one["sig"] for one in made], Jsonb([None for _ in made] if openings is None else openings)
+    with forger.world.db("agent") as connection:
+        try:
+            row = connection.execute(
+                "SELECT authorise_batch(%s, %s, %s, %s, %s) AS answer", [forger.org, forger.digest(), *columns]
+            ).fetchone()
+        except psycopg.Error as error:
+            return db.rule_name(error)
+    assert row is not None
+    return [next(iter(one.items())) if "moved" in one else "done" for one in row["answer"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_claim_in_a_batch_is_checked_again_and_ends_it_there(forger: Forger, terms: dict[str, Json], name: str) -> None:
+    """What comes after a claim that is false was decided on its word: it is not made either."""
+    before = books.state(forger.world)
+    payment = forger.payment(**{"amount": 1000} | terms[name])
+    said = SAID.get(name, "moved: mandate").removeprefix("moved: ")
+    assert batch(forger, payment, forger.payment(1)) == [("moved", said), ("moved", "before")]
+    assert books.state(forger.world) == before
+
+
+def test_a_batch_takes_no_more_than_the_wallet_has(world: World) -> None:
+    pen, has = Forger(world), world.balance()[0]
+    assert batch(pen, pen.payment(has - 1), pen.payment(1), pen.payment(1)) == ["done", "done", ("moved", "wallet")]
+    assert world.rows("SELECT sum(amount) AS held FROM holds")[0]["held"] == has
+
+
+@pytest.mark.parametrize(("size", "openings"), [(0, 0), (129, 129), (2, 1), (1, 2)])
+def test_a_batch_of_another_size_is_refused(forger: Forger, size: int, openings: int) -> None:
+    assert batch(forger, *(forger.payment(1) for _ in range(size)), openings=[None] * openings) == "payments_batch_size"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -367,6 +367,25 @@ def test_a_run_that_is_over_stores_and_opens_nothing(rail: Any, shared_world: Wo
     assert rail.pen.outcome("rail", "discrepancies_open", rail.pen.org, *record.values()) == "moved: state"
 
 
+def test_an_account_is_called_ready_only_by_checks_that_passed(rail: Any, shared_world: World) -> None:
+    [account] = [one["id"] for one in shared_world.people().get("/v1/rail-accounts")["data"]]
+
+    def told(ready: bool, *passed: bool, named: str = account) -> str:
+        checks = [{"name": "account", "ok": ok, "detail": "a test"} for ok in passed]
+        data = {"id": named, "rail": "sandbox", "ready": ready, "checks": checks}
+        record = rail.pen.record("rail_account.checked", data, changes={"actor": PROCESS})
+        return str(rail.pen.outcome("rail", "rail_account_checked", rail.pen.org, record["content"], record["sig"]))
+
+    assert told(True, True, False) == told(False, True) == "record_shape"
+    assert told(True, True, named=ids.wire("key", ids.new())) == "rail_accounts_known"
+    assert shared_world.pay(1).status_code == 201
+    assert told(False, True, False) == "done"
+    denied = shared_world.pay(1)
+    assert (denied.status_code, denied.json()["code"]) == (403, "rail_not_ready")
+    assert rail.pen.authorise(rail.pen.payment(1)) == "moved: rail"
+    assert told(True, True) == "done"
+
+
 def test_nobody_by_another_organisations_name_closes_a_case(rail: Any, shared_world: World) -> None:
     owner = next(row["id"] for row in shared_world.people().get("/v1/members")["data"] if row["roles"] == ["owner"])
     data = {"id": ids.wire("dsc", ids.new()), "verdict": "ours", "reason_commit": "0" * 64}

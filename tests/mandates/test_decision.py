@@ -10,14 +10,23 @@ import pytest
 
 from codespar.lib import clock
 from mandates import decision
-from mandates.decision import Ask
+from mandates.layers import Ask
 from tests.support.world import BRL, World
 
 # What the decision does not read: who asked, where the chain stands, what was answered before, and what only watches.
 BESIDE = {"principal", "head", "idempotency", "shadows"}
 RUBBISH: tuple[Any, ...] = (None, 0, 7.5, "", "rubbish", [], [None], {}, {"id": None}, True)
 # Values that say something of their own, instead of nothing.
-MEANT: dict[str, tuple[Any, ...]] = {"stopped": (None,)}
+MEANT: dict[str, tuple[Any, ...]] = {
+    "stopped": (None,),
+    "ready": (True,),
+    "cost": (0,),
+    "settlement_seconds": (0,),
+    "breaker": (None,),
+    "currencies": (None,),
+    # A counter that is not there is one of nothing, and this route has used none.
+    "counters": (),
+}
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +96,10 @@ def test_nothing_that_is_missing_or_rubbish_raises(known: tuple[dict[str, Any], 
         "agent",
         "mandate",
         "mandate_key",
-        "stopped",
         "counterparty",
         "policies",
-        "counters",
         "wallet",
-        "rails",
+        "routes",
     ],
 )
 def test_no_part_of_the_snapshot_can_be_left_out_or_be_rubbish(known: tuple[dict[str, Any], Ask], name: str) -> None:
@@ -104,9 +111,23 @@ def test_no_part_of_the_snapshot_can_be_left_out_or_be_rubbish(known: tuple[dict
             assert found.outcome == "deny" and found.code, (name, rubbish, found)
 
 
+@pytest.mark.parametrize("name", ["rail", "ready", "stopped", "counters", "cost", "settlement_seconds", "breaker", "currencies", "failed"])
+def test_no_part_of_a_route_can_be_left_out_or_be_rubbish(known: tuple[dict[str, Any], Ask], name: str) -> None:
+    snapshot, ask = known
+    assert name in snapshot["routes"][0]
+    for rubbish in (..., *RUBBISH):
+        if name != "failed" and rubbish not in MEANT.get(name, ()):
+            found = decide(damaged(snapshot, ("routes", 0, name), rubbish), ask)
+            assert found.outcome == "deny" and found.code, (name, rubbish, found)
+    assert set(snapshot["routes"][0]) == set(names_of(test_no_part_of_a_route_can_be_left_out_or_be_rubbish))
+
+
+def names_of(test: Any) -> list[str]:
+    return list(test.pytestmark[0].args[1])
+
+
 def test_every_name_of_the_snapshot_is_looked_at_here_or_is_beside_the_decision(known: tuple[dict[str, Any], Ask]) -> None:
-    names = test_no_part_of_the_snapshot_can_be_left_out_or_be_rubbish.pytestmark[0].args[1]  # type: ignore[attr-defined]
-    assert set(known[0]) == set(names) | BESIDE
+    assert set(known[0]) == set(names_of(test_no_part_of_the_snapshot_can_be_left_out_or_be_rubbish)) | BESIDE
 
 
 def test_a_clock_that_disagrees_denies(known: tuple[dict[str, Any], Ask]) -> None:

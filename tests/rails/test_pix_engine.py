@@ -1,8 +1,5 @@
 """A payment over Pix from the request to the refund, with the engine's real processes and the bank's Pix API."""
 
-import base64
-import secrets
-
 import httpx2
 import pytest
 
@@ -13,11 +10,7 @@ from tests.support.world import World, raw_id
 @pytest.fixture
 def payee(world: World) -> str:
     """The organisation's account at the bank, connected over Pix as well, and somebody who is paid by Pix."""
-    secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
-    opened = {"account": f"pix-{world.account}", "api_key": secrets.token_urlsafe(24), "webhook_secret": secret}
-    shape = {"balance": 100_000, "api": "pix", "webhook_url": f"{world.info.console_url}/webhooks/pix/test/{world.org}"}
-    httpx2.post(f"{world.info.sandbox_url}/_control/accounts", json=opened | shape, timeout=10).raise_for_status()
-    world.people().post("/v1/rail-accounts", {"rail": "pix", **opened})
+    world.connect("pix")
     return world.new_counterparty(accounts=[{"type": "pix_key", "value": "+55 (11) 98765-4321", "rails": ["pix"]}])
 
 

@@ -180,6 +180,7 @@ class Furnished:
             "mandates_revoke": {"reason": "a test"},
             "members_change_roles": {"roles": ["auditor"]},
             "members_create": {"email": f"{key()}@x.example", "name": "Somebody", "roles": ["auditor"]},
+            "payments_batch": {"payments": [{"idempotency_key": key(), **self.world.body(100)}]},
             "payments_create": self.world.body(100),
             "payments_deny": {"reason": "a test"},
             "payments_refund": money,

@@ -28,14 +28,21 @@ CREATE TABLE rail_accounts (
     livemode boolean NOT NULL,
     provider_account text NOT NULL,
     sealed bytea NOT NULL,
+    -- Whether it carries money: what the last preflight check said, and which of its checks failed first. Never checked is not ready.
+    ready boolean NOT NULL DEFAULT false,
+    failed text,
+    checks jsonb NOT NULL DEFAULT '[]',
+    checked_at timestamptz,
+    check_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     entry_id uuid NOT NULL,
+    CONSTRAINT rail_accounts_ready CHECK (NOT ready OR (failed IS NULL AND checked_at IS NOT NULL)),
     CONSTRAINT rail_accounts_pkey PRIMARY KEY (org_id, id),
     CONSTRAINT rail_accounts_one UNIQUE (org_id, rail, livemode),
     CONSTRAINT rail_accounts_account UNIQUE (org_id, rail, provider_account)
 );
 CALL tenant_table('rail_accounts', '{codespar_rail}');
-GRANT SELECT (org_id, id, rail, livemode, provider_account, created_at, entry_id) ON rail_accounts TO codespar_control, codespar_auditor, codespar_agent;
+GRANT SELECT (org_id, id, rail, livemode, provider_account, ready, failed, checks, checked_at, created_at, entry_id) ON rail_accounts TO codespar_control, codespar_auditor, codespar_agent;
 
 -- Not a tenant's table: it says which tenant a provider's account belongs to. Nobody reads it but the function that claims.
 CREATE TABLE provider_accounts (
