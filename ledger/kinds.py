@@ -79,6 +79,8 @@ KINDS: dict[str, Kind] = {
     "payment.authorized": _kind("payment idempotency", must="check decision route mandate_use hold transition"),
     "payment.denied": _kind("payment idempotency", parts="check route approval_use", must="decision transition"),
     "payment.approval_requested": _kind("payment idempotency", parts="check route", must="decision approval_request transition"),
+    "payment.scheduled": _kind("payment idempotency", parts="check route", must="decision transition"),
+    "payment.executed": _kind("payment", parts="check route mandate_use hold approval_request", must="decision transition"),
     "payment.approved": _kind("payment idempotency", parts="check", must="approval_use decision mandate_use hold transition"),
     "payment.rejected": _kind("payment idempotency", must="approval_use transition"),
     "payment.canceled": _kind("items", parts="release", must="transition"),

@@ -67,6 +67,32 @@ def decide(snapshot: Mapping[str, Any], ask: Ask, *, now: datetime, approved: bo
         return _undecidable(error, ask.rail, ())
 
 
+# What may have passed when a scheduled payment's time has come; whatever else refuses it refuses it at once.
+PASSING = frozenset(
+    [
+        "insufficient_funds",
+        "limit_day",
+        "limit_week",
+        "limit_month",
+        "mandate_not_yet_valid",
+        "rail_not_ready",
+        "time_blocked",
+        "time_window_closed",
+    ]
+)
+
+
+def may_wait(found: Decision, snapshot: Mapping[str, Any], until: datetime) -> Decision | None:
+    """The refusal of a payment that is to be decided on at `until`, or None where only that time can tell."""
+    if found.outcome == "deny" and found.code not in PASSING:
+        return found
+    if clock.parse(snapshot["mandate"]["expires_at"]) > until:
+        return None
+    detail = "The mandate ends before the payment's time."
+    reason = {"code": "mandate_expired", "layer": "mandate", "policy": None, "rule": None, "detail": detail}
+    return Decision("deny", "mandate", "mandate_expired", detail, (reason,), policies=found.policies, rail=found.rail)
+
+
 def _alternatives(routes: list[Mapping[str, Any]], verdicts: list[Decision], taken: int) -> tuple[Mapping[str, Any], ...]:
     """The routes that were not taken, the better first: denied or left to a person by a code, or behind the one that was."""
     found = []

@@ -79,7 +79,7 @@ def render(request: HttpRequest, org: UUID, shown: dict[str, Any], *, at_once: b
     """The HTTP status and the body for a payment as it stands."""
     if shown["status"] == "denied":
         return 403, denied(request, org, shown)
-    waits = shown["status"] == "requires_approval" or (at_once and shown["status"] not in _DONE)
+    waits = shown["status"] in ("requires_approval", "scheduled") or (at_once and shown["status"] not in _DONE)
     return (202 if waits else 201), shown
 
 

@@ -87,7 +87,7 @@ def _clock_agrees() -> bool:
 
 def _expire(org: UUID, rows: list[UUID]) -> None:
     for payment in queue.payments(org, rows):
-        _end_unsent(payment, "expired", "approval_expired")
+        end_unsent(payment, "expired", "approval_expired")
 
 
 def _send(org: UUID, rows: list[UUID]) -> None:
@@ -103,7 +103,7 @@ def _send(org: UUID, rows: list[UUID]) -> None:
             good.append(payment)
         else:
             log.error("payment_evidence_fault", payment=ids.wire("pay", payment["id"]), fault=fault)
-            _end_unsent(payment, "canceled", f"evidence_{fault}")
+            end_unsent(payment, "canceled", f"evidence_{fault}")
     for batch in booking.by_mode(good):
         _submit(org, batch, found.head)
 
@@ -136,7 +136,7 @@ def _let_through(org: UUID, batch: list[Row]) -> list[Row]:
     waiting = [payment["id"] for payment in batch[most:] if now < payment["submit_by"]]
     for payment in batch[most:]:
         if now >= payment["submit_by"]:
-            _end_unsent(payment, "expired", "rail_unavailable")
+            end_unsent(payment, "expired", "rail_unavailable")
     db.call("work_wait", org, waiting, workers.identity(), timedelta(seconds=WAIT_SECONDS))
     return batch[:most]
 
@@ -150,7 +150,7 @@ def _prepared(batch: list[Row]) -> list[Row]:
     found += [(payment, calls.prepare(payment)) for payment in batch if payment["id"] not in asked]
     for payment, code in found:
         if code:
-            _end_unsent(payment, "canceled", code)
+            end_unsent(payment, "canceled", code)
     return [payment for payment, code in found if code is None]
 
 
@@ -190,12 +190,12 @@ def _submission(batch: list[Row]) -> dict[str, Any]:
 
 def _blocked(payment: Row, reason: str | None) -> None:
     if reason == "expired":
-        _end_unsent(payment, "expired", "submit_by_passed")
+        end_unsent(payment, "expired", "submit_by_passed")
     elif reason not in (None, "state"):
-        _end_unsent(payment, "canceled", reason)
+        end_unsent(payment, "canceled", reason)
 
 
-def _end_unsent(payment: Row, state: str, code: str) -> None:
+def end_unsent(payment: Row, state: str, code: str) -> None:
     """Nothing has left: the hold goes back whole."""
     wire, before = ids.wire("pay", payment["id"]), payment["status"]
     parts: list[Row] = [{"part": "release", "payment": wire}] if before == "authorized" else []

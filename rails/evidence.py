@@ -7,7 +7,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from codespar.lib import canonical, ids
+from codespar.lib import canonical, clock, ids
 from codespar.lib.sdjwt import MandateInvalid
 from codespar.vault import keys
 from ledger import records
@@ -35,20 +35,36 @@ def fault(payment: Mapping[str, Any], *, known: Keys, deployment: str, now: date
     return _mandate_fault(payment, known, deployment, now)
 
 
-def _same(payment: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
-    said = content["data"]["payment"]
-    row = {
+def scheduled_fault(payment: Mapping[str, Any], known: Keys) -> str | None:
+    """The same of what was asked for when the payment was scheduled: `payment` is the row with that entry's `content` and `sig`."""
+    key = known.get(payment["entry_kid"])
+    content = bytes(payment["content"])
+    if not isinstance(key, Ed25519PublicKey) or not records.signature_holds(key, content, bytes(payment["sig"])):
+        return "record_signature"
+    said = canonical.loads(content)
+    told = said["data"]["payment"]
+    same = canonical.is_canonical(content) and all(told.get(name) == value for name, value in _asked(payment).items())
+    on_time = told.get("execute_at") == clock.stamp(payment["execute_at"])
+    return None if same and on_time and said["livemode"] == payment["livemode"] else "record_content"
+
+
+def _asked(payment: Mapping[str, Any]) -> dict[str, Any]:
+    """What an agent asked for, as its row has it."""
+    return {
         "id": ids.wire("pay", payment["id"]),
         "mandate": ids.wire("mnd", payment["mandate_id"]),
-        "wallet": ids.wire("wal", payment["wallet_id"]),
         "counterparty": ids.wire("ctp", payment["counterparty_id"]),
-        "counterparty_version": payment["counterparty_version"],
         "account": payment["account_id"],
         "amount": payment["amount"],
         "currency": payment["currency"],
         "purpose": payment["purpose"],
         "rail": payment["rail"],
     }
+
+
+def _same(payment: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    said = content["data"]["payment"]
+    row = _asked(payment) | {"wallet": ids.wire("wal", payment["wallet_id"]), "counterparty_version": payment["counterparty_version"]}
     outcome = [part["outcome"] for part in content["parts"] if part["part"] == "decision"]
     return (
         all(said.get(name) == value for name, value in row.items()) and outcome == ["allow"] and content["livemode"] == payment["livemode"]

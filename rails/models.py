@@ -34,6 +34,7 @@ class Payment(TenantModel):
     rail_payee = models.TextField(null=True)
     provider_id = models.TextField(null=True)
     stage = models.TextField(null=True)
+    execute_at = models.DateTimeField(null=True)
     submit_by = models.DateTimeField()
     captured = models.BigIntegerField()
     refunding = models.BigIntegerField()

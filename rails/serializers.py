@@ -1,6 +1,7 @@
 """Payments and refunds as the API reads and shows them. Amounts are minor units."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -71,8 +72,21 @@ def _mandate(value: object) -> tuple[str, str | None]:
     return named, value
 
 
+class Later(fields.Moment):
+    """A time to come, within a year."""
+
+    def read(self, value: object) -> datetime:
+        found, now = clock.parse(value), clock.now()
+        if not now < found <= now + timedelta(days=365):
+            raise Invalid("A payment is scheduled for a time to come, within 365 days.")
+        return found
+
+
 class PaymentIn(fields.Strict):
-    """`memo` and `context` are texts of the agent's: kept, never trusted."""
+    """With `execute_at` the payment is decided again then, and holds nothing before.
+
+    `memo` and `context` are texts of the agent's: kept, never trusted.
+    """
 
     mandate = fields.Read(_mandate, schema={"type": "string", "minLength": 1})
     amount = fields.Money()
@@ -81,6 +95,7 @@ class PaymentIn(fields.Strict):
     rail = fields.Slug(required=False)
     memo = fields.Text(longest=2000, lines=True, required=False)
     reference = fields.Text(longest=140, required=False)
+    execute_at = Later(required=False)
     context = fields.Object(required=False)  # type: ignore[assignment]  # a member that DRF also uses as a name
 
 
@@ -189,6 +204,7 @@ class PaymentOut(serializers.Serializer[Any]):
     approval = serializers.DictField(allow_null=True)
     decision = DecisionOut()
     receipt = ReceiptOut()
+    execute_at = serializers.CharField(allow_null=True)
     submit_by = serializers.CharField()
     created_at = serializers.CharField()
     updated_at = serializers.CharField()
@@ -252,7 +268,12 @@ def ask(body: Mapping[str, Any]) -> Ask:
     )
 
 
-def order(item: object) -> Order:
+def order(body: Mapping[str, Any], key: idempotency.Key) -> Order:
+    """The checked body as what is asked for, under its key."""
+    return Order(ask(body), texts(body), key, body.get("execute_at"))
+
+
+def batched(item: object) -> Order:
     """One payment of a batch, read as strictly as one alone. Raises `Invalid` and DRF's ValidationError."""
     read = BatchItemIn(data=item)
     read.is_valid(raise_exception=True)
@@ -260,7 +281,7 @@ def order(item: object) -> Order:
     assert isinstance(item, Mapping)
     alone = {name: value for name, value in item.items() if name != "idempotency_key"}
     named = idempotency.read(body["idempotency_key"], operation="payment", method="POST", path="/v1/payments", query="", body=alone)
-    return Order(ask(body), texts(body), named)
+    return order(body, named)
 
 
 def texts(body: Mapping[str, Any]) -> Texts:
@@ -326,6 +347,7 @@ def payment(row: Payment, about: Mapping[str, Any]) -> dict[str, Any]:
             "shadows": decision.shadows,
         },
         "receipt": about["receipt"],
+        "execute_at": row.execute_at and clock.stamp(row.execute_at),
         "submit_by": clock.stamp(row.submit_by),
         "created_at": clock.stamp(row.created_at),
         "updated_at": clock.stamp(row.updated_at),

@@ -1,7 +1,9 @@
 """The states of a payment, named by whose turn it is, and every step between them. SQL's table says the same; a test compares."""
 
 TRANSITIONS: dict[str, frozenset[str]] = {
-    "new": frozenset({"authorized", "denied", "requires_approval"}),
+    "new": frozenset({"authorized", "denied", "requires_approval", "scheduled"}),
+    # Nobody's turn before its time: nothing is held, and it is decided again then.
+    "scheduled": frozenset({"authorized", "denied", "requires_approval", "canceled", "expired"}),
     # A person's turn: nothing is held while it waits, and it is decided again when the person has spoken.
     "requires_approval": frozenset({"authorized", "denied", "canceled", "expired"}),
     # Ours: the money is held, nothing has left.

@@ -57,7 +57,7 @@ class Payments(ReadPayments):
             return Response(serializers.dry_run(payments.dry_run(caller, ask=ask), caller.livemode))
         key = answers.key(request, "payment")
         body = fields.read(serializers.PaymentIn, request)
-        paid = payments.pay(caller, ask=serializers.ask(body), texts=serializers.texts(body), idempotency=key)
+        paid = payments.pay(caller, order=serializers.order(body, key))
         at_once = "respond-async" in request.headers.get("Prefer", "")
         return answering.answer(request._request, caller, paid, key, at_once=at_once).response()
 
@@ -82,7 +82,7 @@ class PaymentBatch(Endpoint):
 
 def _read(item: object) -> Order | Exception:
     try:
-        return serializers.order(item)
+        return serializers.batched(item)
     except (CodesparError, ValidationError) as error:
         return error
 
@@ -103,7 +103,7 @@ class PaymentCancel(Endpoint):
     @extend_schema(operation_id="payments_cancel", request=None, responses={200: serializers.PaymentOut})
     def post(self, request: Request, payment: str) -> Response:
         row = _to_change(request, payment, "payments_cancel")
-        if row.status not in ("requires_approval", "authorized"):
+        if row.status not in ("scheduled", "requires_approval", "authorized"):
             raise Conflict(f"The payment is {row.status}: only what has not left can be canceled.")
         caller = principal(request)
         payments.cancel(caller, payment=row.id, state=row.status, project=f"prj_{row.project_id.hex}")

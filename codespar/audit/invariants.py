@@ -113,6 +113,7 @@ _CHECKS = {
     "payments": {
         "payments_amount": "A payment is of a positive amount.",
         "payments_mandated": "Whatever is not denied names its mandate, wallet, counterparty and rail.",
+        "payments_scheduled": "A scheduled payment has its time, and names who pays whom.",
         "payments_held": "Whatever may move money has its hold.",
         "payments_captured": "No more is captured than was asked for.",
         "payments_refunds": "No more is given back than was captured, counting what is on its way.",

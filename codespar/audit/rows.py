@@ -32,17 +32,18 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ("scope.stopped", "$.data.stop", "stops"),
     ("policy.version_written", "$.data.id", "policies"),
     (
-        "payment.authorized payment.denied payment.approval_requested payment.approved payment.rejected payment.handed_over",
+        "payment.authorized payment.denied payment.approval_requested payment.approved payment.rejected payment.handed_over"
+        " payment.scheduled payment.executed",
         "$.data.payment.id",
         "payments",
     ),
     (
-        "payment.authorized payment.denied payment.approval_requested payment.approved",
+        "payment.authorized payment.denied payment.approval_requested payment.approved payment.scheduled payment.executed",
         '$.parts[*] ? (@.part == "decision").id',
         "decisions",
     ),
-    ("payment.authorized payment.approved", '$.parts[*] ? (@.part == "hold").id', "holds"),
-    ("payment.approval_requested", '$.parts[*] ? (@.part == "approval_request").id', "approvals"),
+    ("payment.authorized payment.approved payment.executed", '$.parts[*] ? (@.part == "hold").id', "holds"),
+    ("payment.approval_requested payment.executed", '$.parts[*] ? (@.part == "approval_request").id', "approvals"),
     ("payments.submitted payments.followed", "$.data.items[*].attempt", "attempts"),
     ("payments.resulted", "$.data.items[*].id", "attempt_results"),
     ("payments.resulted", '$.data.items[*] ? (@.to == "settled").transfer', "transfers"),

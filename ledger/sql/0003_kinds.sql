@@ -41,6 +41,8 @@ INSERT INTO ledger_kinds (kind) VALUES
     ('payment.authorized'),
     ('payment.denied'),
     ('payment.approval_requested'),
+    ('payment.scheduled'),
+    ('payment.executed'),
     ('payment.approved'),
     ('payment.rejected'),
     ('payment.canceled'),

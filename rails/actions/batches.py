@@ -29,8 +29,8 @@ class _Used:
     counters: dict[tuple[str, str, str], tuple[int, int, str]] = field(default_factory=dict)
 
     def add(self, made: Made) -> None:
-        """Count this payment, if it is allowed."""
-        if made.verdict.outcome != "allow":
+        """Count this payment, if it holds money."""
+        if made.state != "authorized":
             return
         amount, snapshot = made.order.ask.amount, made.snapshot
         self.wallets[snapshot["wallet"]["id"]] += amount

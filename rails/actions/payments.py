@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +20,15 @@ from rails import hints, routing
 
 TRIES = 4
 LAYERS = ["stop", "mandate", "counterparty", "route", "risk", "policy", "wallet"]
-_KINDS = {"allow": "payment.authorized", "deny": "payment.denied", "approval": "payment.approval_requested"}
+_KINDS = {
+    "authorized": "payment.authorized",
+    "denied": "payment.denied",
+    "requires_approval": "payment.approval_requested",
+    "scheduled": "payment.scheduled",
+}
 _STATES = {"allow": "authorized", "deny": "denied", "approval": "requires_approval"}
+# A scheduled payment that could not be decided on so long after its time is expired.
+GRACE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class Order:
     ask: Ask
     texts: Texts
     idempotency: Key
+    execute_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +80,15 @@ class Made:
     snapshot: Mapping[str, Any]
     verdict: Decision
     payment: UUID
+    state: str
     record: tuple[bytes, bytes, Any]
 
 
-def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Paid:
+def pay(principal: Principal, *, order: Order) -> Paid:
     """Decide, and if it may be, hold the money and record it, in one transaction. Denied is a result too.
+
+    With `execute_at` nothing is held: it is decided on again when its time has come (`rails/schedules.py`), and only what no time mends
+    refuses it now.
 
     Raises `Unavailable` when something that the decision depends on is missing, or moved under it too often; `Conflict` for a
     presentation that paid something else; `KeyConflict`, `KeyExpired`. A crash before the commit leaves nothing; after it, an
@@ -84,11 +96,10 @@ def pay(principal: Principal, *, ask: Ask, texts: Texts, idempotency: Key) -> Pa
     """
     principals.require(principal, "payments:write")
     cache.require()
-    order = Order(ask, texts, idempotency)
     for _ in range(TRIES):
-        snapshot = look(principal, ask=ask, key=idempotency)
+        snapshot = look(principal, ask=order.ask, key=order.idempotency)
         if snapshot["idempotency"] is not None:
-            return earlier(snapshot["idempotency"], idempotency)
+            return earlier(snapshot["idempotency"], order.idempotency)
         made = decided(principal, order, snapshot, clock.now())
         done = db.call("authorise", principal.org, principal.digest, *made.record, refusals=acting.COMMON)
         found = outcome(principal, made, done)
@@ -105,13 +116,15 @@ def contended() -> Unavailable:
 def decided(principal: Principal, order: Order, snapshot: Mapping[str, Any], now: datetime) -> Made:
     """The decision on one payment and its signed record, ready to be written. `now` is when the snapshot came."""
     verdict, payment = decision.decide(snapshot, order.ask, now=now), ids.new()
-    signed = acting.sign(_draft(principal, snapshot, verdict, order, payment), after=snapshot["head"], now=clock.now())
-    return Made(order, snapshot, verdict, payment, (signed.content, signed.sig, signed.openings))
+    refusal = verdict if order.execute_at is None else decision.may_wait(verdict, snapshot, order.execute_at)
+    verdict, state = (verdict, "scheduled") if refusal is None else (refusal, _STATES[refusal.outcome])
+    signed = acting.sign(_draft(principal, snapshot, verdict, order, payment, state), after=snapshot["head"], now=clock.now())
+    return Made(order, snapshot, verdict, payment, state, (signed.content, signed.sig, signed.openings))
 
 
 def outcome(principal: Principal, made: Made, done: Mapping[str, Any]) -> Paid | None:
     """What `authorise` came to. None when it is to be decided again. Raises `Conflict` for a presentation that paid something else."""
-    allowed = made.verdict.outcome == "allow"
+    allowed = made.state == "authorized"
     if "seq" in done:
         if allowed:
             hints.work(str(made.verdict.rail))
@@ -200,26 +213,24 @@ def held_parts(parts: Sequence[dict[str, Any]], *, mandate: str, wallet: str, am
     return [*parts[:-1], use, hold, parts[-1]]
 
 
-def _draft(principal: Principal, snapshot: Mapping[str, Any], verdict: Decision, order: Order, payment: UUID) -> records.Draft:
+def _draft(principal: Principal, snapshot: Mapping[str, Any], verdict: Decision, order: Order, payment: UUID, state: str) -> records.Draft:
     ask = order.ask
     wire = ids.wire("pay", payment)
-    parts = decision_parts(verdict, snapshot, wire, before="new", after=_STATES[verdict.outcome])
-    if verdict.outcome == "allow":
+    parts = decision_parts(verdict, snapshot, wire, before="new", after=state)
+    if state == "authorized":
         parts = held_parts(parts, mandate=ask.mandate, wallet=snapshot["wallet"]["id"], amount=ask.amount, currency=ask.currency)
-    elif verdict.outcome == "approval":
+    elif state == "requires_approval":
         parts.insert(-1, {"part": "approval_request", "id": ids.wire("apr", ids.new()), "code": verdict.code})
     openings = records.Openings()
-    data = {"payment": _payment(snapshot, verdict, ask, order.texts, wire, openings), "idempotency": order.idempotency.data}
-    return acting.draft(principal, kind=_KINDS[verdict.outcome], subject=wire, data=data, parts=parts, openings=openings)
+    data = {"payment": _payment(snapshot, verdict, order, wire, openings, state), "idempotency": order.idempotency.data}
+    return acting.draft(principal, kind=_KINDS[state], subject=wire, data=data, parts=parts, openings=openings)
 
 
-def _payment(
-    snapshot: Mapping[str, Any], verdict: Decision, ask: Ask, texts: Texts, wire: str, openings: records.Openings
-) -> dict[str, Any]:
+def facts(snapshot: Mapping[str, Any], verdict: Decision, ask: Ask) -> dict[str, Any]:
+    """Who pays what to whom, and how, as the record has it: what was asked for and what was decided."""
     submit_by = verdict.submit_by or clock.parse(snapshot["at"]) + decision.SUBMIT_WITHIN
     wallet = snapshot["wallet"]
-    payment: dict[str, Any] = {
-        "id": wire,
+    return {
         "mandate": ask.mandate,
         "wallet": wallet["id"] if wallet else None,
         "counterparty": ask.counterparty,
@@ -231,6 +242,28 @@ def _payment(
         "rail": verdict.rail,
         "submit_by": clock.stamp(submit_by),
     }
+
+
+def _asked(snapshot: Mapping[str, Any], ask: Ask, execute_at: datetime) -> dict[str, Any]:
+    """What a scheduled payment asks for, and nothing that only its time can tell."""
+    said = ask.claims.get("account")
+    accounts = [account["id"] for account in snapshot["counterparty"]["accounts"] if said in (account["id"], account["value"])]
+    return {
+        "counterparty_version": None,
+        "account": accounts[0] if accounts else None,
+        "rail": ask.rail,
+        "execute_at": clock.stamp(execute_at),
+        "submit_by": clock.stamp(execute_at + GRACE),
+    }
+
+
+def _payment(
+    snapshot: Mapping[str, Any], verdict: Decision, order: Order, wire: str, openings: records.Openings, state: str
+) -> dict[str, Any]:
+    texts = order.texts
+    payment = {"id": wire, **facts(snapshot, verdict, order.ask)}
+    if state == "scheduled" and order.execute_at is not None:
+        payment |= _asked(snapshot, order.ask, order.execute_at)
     for name, text in (("memo", texts.memo), ("reference", texts.reference)):
         if text is not None:
             payment[f"{name}_commit"] = openings.add(text)

@@ -6,7 +6,8 @@ CREATE TABLE payment_transition_rules (
     CONSTRAINT payment_transition_rules_pkey PRIMARY KEY (from_state, to_state)
 );
 INSERT INTO payment_transition_rules (from_state, to_state) VALUES
-    ('new', 'authorized'), ('new', 'denied'), ('new', 'requires_approval'),
+    ('new', 'authorized'), ('new', 'denied'), ('new', 'requires_approval'), ('new', 'scheduled'),
+    ('scheduled', 'authorized'), ('scheduled', 'denied'), ('scheduled', 'requires_approval'), ('scheduled', 'canceled'), ('scheduled', 'expired'),
     ('requires_approval', 'authorized'), ('requires_approval', 'denied'), ('requires_approval', 'canceled'), ('requires_approval', 'expired'),
     ('authorized', 'submitted'), ('authorized', 'canceled'), ('authorized', 'expired'),
     ('submitted', 'settled'), ('submitted', 'failed'), ('submitted', 'canceled'), ('submitted', 'uncertain'), ('submitted', 'needs_human'),
@@ -46,6 +47,8 @@ CREATE TABLE payments (
     provider_id text,
     -- What the rail has, as it last proved: it will move it by itself, or holds it until a capture.
     stage text,
+    -- When a scheduled payment is decided again; until then it is a wish, and holds nothing.
+    execute_at timestamptz,
     submit_by timestamptz NOT NULL,
     captured bigint NOT NULL DEFAULT 0,
     refunding bigint NOT NULL DEFAULT 0,
@@ -72,8 +75,10 @@ CREATE TABLE payments (
     CONSTRAINT payments_decision FOREIGN KEY (org_id, decision_id) REFERENCES decisions (org_id, id),
     CONSTRAINT payments_amount CHECK (amount > 0),
     -- Whatever is not denied names its mandate, wallet, counterparty and rail; whatever may move money has its hold.
-    CONSTRAINT payments_mandated CHECK (status = 'denied' OR num_nulls(mandate_id, wallet_id, counterparty_id, counterparty_version, account_id, rail) = 0),
-    CONSTRAINT payments_held CHECK (status IN ('denied', 'requires_approval', 'canceled', 'expired') OR hold_id IS NOT NULL),
+    CONSTRAINT payments_mandated CHECK (status = 'denied' OR (execute_at IS NOT NULL AND hold_id IS NULL AND status IN ('scheduled', 'canceled', 'expired'))
+        OR num_nulls(mandate_id, wallet_id, counterparty_id, counterparty_version, account_id, rail) = 0),
+    CONSTRAINT payments_scheduled CHECK (status <> 'scheduled' OR num_nulls(execute_at, due_at, mandate_id, counterparty_id) = 0),
+    CONSTRAINT payments_held CHECK (status IN ('denied', 'scheduled', 'requires_approval', 'canceled', 'expired') OR hold_id IS NOT NULL),
     CONSTRAINT payments_captured CHECK (captured >= 0 AND captured <= amount),
     CONSTRAINT payments_refunds CHECK (refunded >= 0 AND refunding >= 0 AND refunded + refunding <= captured),
     CONSTRAINT payments_stage CHECK (stage IN ('accepted', 'reserved')),
@@ -84,6 +89,7 @@ CREATE UNIQUE INDEX payments_transaction ON payments (org_id, mandate_id, transa
 CREATE UNIQUE INDEX payments_presentation ON payments (org_id, presentation) WHERE presentation IS NOT NULL;
 CREATE UNIQUE INDEX payments_rail_ref ON payments (org_id, rail, rail_ref) WHERE rail_ref IS NOT NULL;
 CREATE INDEX payments_by_agent ON payments (org_id, agent_id, id);
+CREATE INDEX payments_execute_at ON payments (due_at) WHERE status = 'scheduled';
 CREATE INDEX payments_due_at ON payments (rail, due_at) WHERE due_at IS NOT NULL;
 CALL tenant_table('payments', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 
@@ -121,10 +127,16 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         PERFORM refuse('payments_kept', 'a payment is never deleted');
     END IF;
+    -- How a scheduled payment is paid is decided when its time has come.
+    IF OLD.status = 'scheduled' THEN
+        OLD.wallet_id := coalesce(OLD.wallet_id, NEW.wallet_id);
+        OLD.account_id := coalesce(OLD.account_id, NEW.account_id);
+        OLD.rail := coalesce(OLD.rail, NEW.rail);
+    END IF;
     IF (NEW.org_id, NEW.project_id, NEW.id, NEW.livemode, NEW.agent_id, NEW.mandate_id, NEW.wallet_id, NEW.counterparty_id, NEW.account_id,
-        NEW.amount, NEW.currency, NEW.purpose, NEW.rail, NEW.rail_key, NEW.created_at, NEW.created_entry_id)
+        NEW.amount, NEW.currency, NEW.purpose, NEW.rail, NEW.rail_key, NEW.execute_at, NEW.created_at, NEW.created_entry_id)
        IS DISTINCT FROM (OLD.org_id, OLD.project_id, OLD.id, OLD.livemode, OLD.agent_id, OLD.mandate_id, OLD.wallet_id, OLD.counterparty_id, OLD.account_id,
-        OLD.amount, OLD.currency, OLD.purpose, OLD.rail, OLD.rail_key, OLD.created_at, OLD.created_entry_id) THEN
+        OLD.amount, OLD.currency, OLD.purpose, OLD.rail, OLD.rail_key, OLD.execute_at, OLD.created_at, OLD.created_entry_id) THEN
         PERFORM refuse('payments_fixed', 'who, whom, how much and how is fixed when a payment is made');
     END IF;
     RETURN NEW;

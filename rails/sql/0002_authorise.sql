@@ -144,7 +144,7 @@ CREATE FUNCTION rail_key(p_org uuid, p_livemode boolean, p_project uuid, p_princ
         wire('org', p_org), wire('prj', p_project), p_principal, p_operation, p_key), 'UTF8'))
 $$;
 
--- kinds: payment.authorized | payment.denied | payment.approval_requested.
+-- kinds: payment.authorized | payment.denied | payment.approval_requested | payment.scheduled.
 -- Returns {seq, hash}; {twin} when the key was claimed first by another request; {moved} when the decision must be made again.
 CREATE FUNCTION authorise_one(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb, v_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -161,7 +161,7 @@ DECLARE
     v_decision uuid;
     v_entry uuid;
 BEGIN
-    c := record_open(p_org, p_content, '{payment.authorized,payment.denied,payment.approval_requested}');
+    c := record_open(p_org, p_content, '{payment.authorized,payment.denied,payment.approval_requested,payment.scheduled}');
     p := caller(p_org, p_digest, 'payments:write', c);
     d := c #> '{data,payment}';
     IF p.agent_id IS NULL OR c->>'project' IS DISTINCT FROM wire('prj', p.project_id) THEN
@@ -170,12 +170,16 @@ BEGIN
     f := facts_of(p_org, p.agent_id, d);
     v_payment := unwire('pay', d->>'id');
     v_entry := unwire('ent', c->>'id');
-    v_status := CASE c->>'kind' WHEN 'payment.authorized' THEN 'authorized' WHEN 'payment.denied' THEN 'denied' ELSE 'requires_approval' END;
+    v_status := CASE c->>'kind' WHEN 'payment.authorized' THEN 'authorized' WHEN 'payment.denied' THEN 'denied' WHEN 'payment.scheduled' THEN 'scheduled'
+        ELSE 'requires_approval' END;
     SELECT id INTO v_wallet FROM accounts
     WHERE org_id = p_org AND kind = 'wallet' AND agent_id = p.agent_id AND livemode = p.livemode AND currency = f.currency;
-    IF record_part(c, 'decision')->>'outcome' IS DISTINCT FROM
+    IF v_status <> 'scheduled' AND record_part(c, 'decision')->>'outcome' IS DISTINCT FROM
        (CASE v_status WHEN 'authorized' THEN 'allow' WHEN 'denied' THEN 'deny' ELSE 'approval' END) THEN
         PERFORM refuse('record_shape', 'the decision in the record is another than its kind');
+    END IF;
+    IF v_status = 'scheduled' AND ((d->>'execute_at')::timestamptz BETWEEN v_now - interval '1 minute' AND v_now + interval '366 days') IS NOT TRUE THEN
+        PERFORM refuse('payments_execute_at', 'a payment is scheduled for a time to come, within a year');
     END IF;
     IF v_status = 'authorized' THEN
         IF ((d->>'submit_by')::timestamptz
@@ -210,13 +214,13 @@ BEGIN
         v_hold := hold_add(p_org, c, f, v_payment, v_wallet, v_now);
     END IF;
     INSERT INTO payments (org_id, project_id, id, livemode, agent_id, mandate_id, wallet_id, counterparty_id, counterparty_version, account_id, amount,
-        currency, purpose, rail, reference, memo, transaction_id, presentation, status, code, hold_id, decision_id, rail_key, submit_by, due_at,
+        currency, purpose, rail, reference, memo, transaction_id, presentation, status, code, hold_id, decision_id, rail_key, execute_at, submit_by, due_at,
         created_entry_id, entry_id)
     VALUES (p_org, f.project, v_payment, f.livemode, f.agent, v_mandate, v_wallet, f.counterparty, (d->>'counterparty_version')::integer, d->>'account', f.amount,
         f.currency, f.purpose, f.rail, d->>'reference_commit', d->>'memo_commit', CASE WHEN v_status <> 'denied' THEN d->>'transaction_id' END,
         CASE WHEN v_status <> 'denied' THEN d->>'presentation' END, v_status, record_part(c, 'decision')->>'code', v_hold, v_decision,
-        rail_key(p_org, f.livemode, f.project, p.actor, 'payment', c #>> '{data,idempotency,key}'), (d->>'submit_by')::timestamptz,
-        CASE v_status WHEN 'authorized' THEN v_now WHEN 'requires_approval' THEN v_now + interval '24 hours' END, v_entry, v_entry);
+        rail_key(p_org, f.livemode, f.project, p.actor, 'payment', c #>> '{data,idempotency,key}'), (d->>'execute_at')::timestamptz, (d->>'submit_by')::timestamptz,
+        CASE v_status WHEN 'authorized' THEN v_now WHEN 'scheduled' THEN (d->>'execute_at')::timestamptz WHEN 'requires_approval' THEN v_now + interval '24 hours' END, v_entry, v_entry);
     IF v_status = 'requires_approval' THEN
         INSERT INTO approvals (org_id, id, payment_id, requested_at, expires_at, entry_id)
         VALUES (p_org, unwire('apr', record_part(c, 'approval_request')->>'id'), v_payment, v_now, v_now + interval '24 hours', v_entry);

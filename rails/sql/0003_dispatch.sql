@@ -50,9 +50,9 @@ DECLARE
 BEGIN
     PERFORM payments_lock(p_org, v_ids, v_ids);
     IF EXISTS (SELECT FROM jsonb_array_elements(c #> '{data,items}') e LEFT JOIN payments y ON y.org_id = p_org AND y.id = unwire('pay', e->>'payment')
-               WHERE y.status IS NULL OR y.status NOT IN ('requires_approval', 'authorized') OR y.status IS DISTINCT FROM e->>'from'
+               WHERE y.status IS NULL OR y.status NOT IN ('scheduled', 'requires_approval', 'authorized') OR y.status IS DISTINCT FROM e->>'from'
                   OR y.livemode IS DISTINCT FROM (c->>'livemode')::boolean
-                  OR (p_state = 'expired' AND clock_timestamp() < CASE y.status WHEN 'authorized' THEN y.submit_by ELSE y.due_at END)) THEN
+                  OR (p_state = 'expired' AND clock_timestamp() < CASE WHEN y.status IN ('authorized', 'scheduled') THEN y.submit_by ELSE y.due_at END)) THEN
         RETURN jsonb_build_object('moved', 'state');
     END IF;
     PERFORM head_lock(p_org);
@@ -353,6 +353,7 @@ BEGIN
     -- First who, then the lease, by key: in one statement the planner, who cannot know the limit, reads every payment there ever was.
     SELECT array_agg(w.org_id), array_agg(w.id) INTO v_orgs, v_ids
     FROM (SELECT y.org_id, y.id FROM payments y WHERE y.rail = p_rail AND y.due_at <= v_now AND (y.lease_until IS NULL OR y.lease_until < v_now)
+            AND y.status <> 'scheduled'
           ORDER BY y.due_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED) w;
     RETURN QUERY
         UPDATE payments y SET lease_owner = p_owner, lease_until = v_until FROM unnest(v_orgs, v_ids) w (org_id, id)

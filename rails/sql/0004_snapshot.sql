@@ -28,30 +28,15 @@ CREATE FUNCTION routes(f payment_facts, p_local timestamp) RETURNS jsonb LANGUAG
           SELECT x.rail FROM (SELECT NULL) one LEFT JOIN rail_accounts x ON x.org_id = f.org AND x.livemode = f.livemode WHERE f.rail IS NULL) r
     LEFT JOIN rail_accounts a ON a.org_id = f.org AND a.livemode = f.livemode AND a.rail = r.rail
 $$;
-GRANT EXECUTE ON FUNCTION on_rail, routes TO codespar_definer;
 
-CREATE FUNCTION snapshot(p_org uuid, p_digest bytea, p_request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- What a decision on these facts reads, of one moment.
+CREATE FUNCTION facts_seen(p_org uuid, v_agent uuid, f payment_facts, v_now timestamptz) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-    p principal;
-    y payments;
-    f payment_facts;
     o organisations;
-    v_agent uuid;
-    v_now timestamptz := clock_timestamp();
 BEGIN
-    PERFORM enter(p_org);
-    p := principal_of(p_org, p_digest);
     SELECT * INTO o FROM organisations WHERE id = p_org;
-    -- A member decides about a payment that waits: the facts are that payment's, not the request's.
-    v_agent := p.agent_id;
-    IF p_request ? 'payment' THEN
-        SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', p_request->>'payment') AND livemode = p.livemode;
-        v_agent := y.agent_id;
-    END IF;
-    f := facts_of(p_org, v_agent, p_request);
     RETURN jsonb_build_object(
         'at', utc(v_now), 'org', wire('org', p_org), 'deployment', (SELECT name FROM deployment), 'timezone', o.timezone,
-        'principal', CASE WHEN p.token_id IS NOT NULL THEN to_jsonb(p) END,
         'agent', (SELECT jsonb_build_object('id', wire('agt', a.id), 'project', wire('prj', a.project_id), 'livemode', a.livemode, 'public_jwk', a.public_jwk)
                   FROM agents a WHERE a.org_id = p_org AND a.id = v_agent AND a.closed_at IS NULL),
         'head', ledger_head(p_org),
@@ -73,7 +58,30 @@ BEGIN
         'policies', policy_documents('active', f), 'shadows', policy_documents('shadow', f),
         'wallet', (SELECT jsonb_build_object('id', wire('wal', w.id), 'available', w.available) FROM accounts w
                    WHERE w.org_id = p_org AND w.kind = 'wallet' AND w.agent_id = v_agent AND w.livemode = f.livemode AND w.currency = f.currency),
-        'routes', routes(f, v_now AT TIME ZONE o.timezone),
+        'routes', routes(f, v_now AT TIME ZONE o.timezone));
+END $$;
+
+GRANT EXECUTE ON FUNCTION on_rail, routes, facts_seen TO codespar_definer;
+
+CREATE FUNCTION snapshot(p_org uuid, p_digest bytea, p_request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    p principal;
+    y payments;
+    f payment_facts;
+    v_agent uuid;
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    PERFORM enter(p_org);
+    p := principal_of(p_org, p_digest);
+    -- A member decides about a payment that waits: the facts are that payment's, not the request's.
+    v_agent := p.agent_id;
+    IF p_request ? 'payment' THEN
+        SELECT * INTO y FROM payments WHERE org_id = p_org AND id = unwire('pay', p_request->>'payment') AND livemode = p.livemode;
+        v_agent := y.agent_id;
+    END IF;
+    f := facts_of(p_org, v_agent, p_request);
+    RETURN facts_seen(p_org, v_agent, f, v_now) || jsonb_build_object(
+        'principal', CASE WHEN p.token_id IS NOT NULL THEN to_jsonb(p) END,
         'idempotency', (SELECT jsonb_build_object('fingerprint', encode(i.fingerprint, 'hex'), 'subject', i.subject, 'status', i.status,
                             'body', translate(encode(i.body, 'base64'), E'\n', ''), 'expired', i.created_at < v_now - interval '30 days')
                         FROM idempotency_keys i WHERE i.org_id = p_org AND i.principal = p.actor AND i.operation = p_request->>'operation'

@@ -189,6 +189,7 @@ CASES: dict[str, list[Case]] = {
     "payments_kept": [lambda c: _do(c, "DELETE FROM payments WHERE id = %s", c.scene.paid)],
     "payments_amount": [another(amount=0), another(amount=-1)],
     "payments_mandated": [_incomplete, *(another(**{name: None}) for name in ("mandate_id", "wallet_id", "counterparty_id", "rail"))],
+    "payments_scheduled": [paid("status = 'scheduled'")],
     "rail_accounts_ready": [account("failed = 'account'"), account("checked_at = NULL")],
     "payments_held": [another(hold_id=None), another(hold_id=None, status="authorized", due_at=NOW)],
     "payments_captured": [paid("captured = amount + 1"), paid("captured = -1, refunded = -2, refunding = 0")],

@@ -33,6 +33,7 @@ RULES: dict[str, str] = {
     "discrepancies_open": "tests/journeys/test_reconciliation.py::test_only_a_named_person_closes_a_case_once_and_with_a_reason",
     "payments_known": "tests/attacks/test_stolen_agent.py::test_another_agents_payment_is_not_canceled",
     "members_mode": "tests/api/test_scopes.py::test_a_test_token_does_nothing_to_a_member_who_holds_a_live_one",
+    "payments_execute_at": "tests/attacks/test_stolen_agent.py::test_a_forged_schedule_is_for_a_time_to_come_and_never_paid",
     "payments_batch_size": "tests/attacks/test_stolen_agent.py::test_a_batch_of_another_size_is_refused",
     "rail_accounts_known": f"{_RAIL}::test_an_account_is_called_ready_only_by_checks_that_passed",
     "payments_proof": f"{_RAIL}::test_a_claim_without_its_proof_is_refused",

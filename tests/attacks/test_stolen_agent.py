@@ -156,6 +156,18 @@ def test_a_batch_takes_no_more_than_the_wallet_has(world: World) -> None:
     assert world.rows("SELECT sum(amount) AS held FROM holds")[0]["held"] == has
 
 
+def test_a_forged_schedule_is_for_a_time_to_come_and_never_paid(world: World) -> None:
+    """The row is the queue's, and the record has no signature of the engine's: when its time comes it ends unpaid."""
+    pen = Forger(world)
+    for at in (later(minutes=-2), later(days=400), None):
+        asked = pen.payment(rail="sandbox", execute_at=at)
+        assert pen.authorise(asked, kind="payment.scheduled") == "payments_execute_at", at
+    asked = pen.payment(execute_at=later(seconds=2), counterparty_version=None, submit_by=later(minutes=10))
+    assert pen.authorise(asked, kind="payment.scheduled") == "done"
+    found = world.settled(asked["id"], 60, among=("scheduled",))
+    assert (found["status"], found["code"], world.provider_payments()) == ("canceled", "evidence_record_signature", [])
+
+
 @pytest.mark.parametrize(("size", "openings"), [(0, 0), (129, 129), (2, 1), (1, 2)])
 def test_a_batch_of_another_size_is_refused(forger: Forger, size: int, openings: int) -> None:
     assert batch(forger, *(forger.payment(1) for _ in range(size)), openings=[None] * openings) == "payments_batch_size"

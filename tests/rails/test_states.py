@@ -41,7 +41,8 @@ def test_the_scopes_are_one(shared_world: World) -> None:
 
 def test_no_random_walk_leaves_the_table(world: World) -> None:
     payment = raw_id(world.pay(10).json()["id"])
-    states = sorted(set(TRANSITIONS) - {"new"})
+    # What was not made for a time to come is never scheduled: a rule of its own.
+    states = sorted(set(TRANSITIONS) - {"new", "scheduled"})
     choose, refused = random.Random(7), 0
     with world.db("super") as connection:
         for _ in range(150):

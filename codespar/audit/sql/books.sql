@@ -66,14 +66,19 @@ WHERE t.org_id = @org AND NOT coalesce(e.c -> 'livemode' = to_jsonb(t.livemode) 
         AND f.payment_id = t.payment_id AND t.amount = f.amount AND t.currency = y.currency END, false)
 
 -- check: payment
--- What was asked for is what the first record of the payment says, and the whole of it stays.
+-- What was asked for is what the first record of the payment says, and the whole of it stays; how a scheduled one is paid says the record of
+-- its time.
 SELECT e.seq, @pay(y.id), 'is not the payment that its record made.'
 FROM payments y JOIN @entries e ON e.id = y.created_entry_id
+LEFT JOIN payment_transitions t ON t.org_id = y.org_id AND t.payment_id = y.id AND t.from_state = 'scheduled'
+LEFT JOIN @entries n ON n.id = t.entry_id AND n.kind = 'payment.executed'
 WHERE y.org_id = @org AND NOT coalesce(
     e.c #>> '{data,payment,id}' = @pay(y.id) AND e.c #> '{data,payment,amount}' = to_jsonb(y.amount)
     AND e.c #>> '{data,payment,currency}' = y.currency AND e.c #>> '{data,payment,purpose}' = y.purpose
-    AND e.c #>> '{data,payment,rail}' = y.rail AND e.c -> 'livemode' = to_jsonb(y.livemode)
-    AND e.c ->> 'actor' = @agt(y.agent_id) AND e.c #>> '{data,payment,account}' IS NOT DISTINCT FROM y.account_id
+    AND coalesce(e.c #>> '{data,payment,rail}', n.c #>> '{data,payment,rail}') IS NOT DISTINCT FROM y.rail
+    AND coalesce(e.c #>> '{data,payment,account}', n.c #>> '{data,payment,account}') IS NOT DISTINCT FROM y.account_id
+    AND (e.c #>> '{data,payment,execute_at}')::timestamptz IS NOT DISTINCT FROM y.execute_at
+    AND e.c -> 'livemode' = to_jsonb(y.livemode) AND e.c ->> 'actor' = @agt(y.agent_id)
     AND e.c ->> 'project' = @prj(y.project_id)
     AND (e.kind = 'payment.denied' OR (e.c #>> '{data,payment,transaction_id}' IS NOT DISTINCT FROM y.transaction_id
          AND e.c #>> '{data,payment,presentation}' IS NOT DISTINCT FROM y.presentation))
@@ -182,8 +187,10 @@ SELECT e.seq, @dec(d.id), 'is not the decision that its record tells of.'
 FROM decisions d JOIN @entries e ON e.id = d.entry_id
 LEFT JOIN payments y ON y.org_id = d.org_id AND y.id = d.payment_id
 WHERE d.org_id = @org AND NOT coalesce(e.c #>> '{data,payment,id}' = @pay(d.payment_id)
-    AND ((d.facts).org, (d.facts).livemode, (d.facts).project, (d.facts).agent, (d.facts).purpose, (d.facts).rail, (d.facts).amount,
-         (d.facts).currency) = (y.org_id, y.livemode, y.project_id, y.agent_id, y.purpose, y.rail, y.amount, y.currency)
+    AND ((d.facts).org, (d.facts).livemode, (d.facts).project, (d.facts).agent, (d.facts).purpose, (d.facts).amount, (d.facts).currency)
+        = (y.org_id, y.livemode, y.project_id, y.agent_id, y.purpose, y.amount, y.currency)
+    -- Which rail a scheduled payment takes is decided when its time has come.
+    AND ((d.facts).rail IS NOT DISTINCT FROM y.rail OR (e.kind = 'payment.scheduled' AND (d.facts).rail IS NULL))
     AND (d.facts).mandate IS NOT DISTINCT FROM y.mandate_id AND (d.facts).counterparty IS NOT DISTINCT FROM y.counterparty_id
     AND EXISTS (SELECT FROM jsonb_array_elements(e.c -> 'parts') p WHERE p ->> 'part' = 'decision' AND p ->> 'id' = @dec(d.id)
         AND p ->> 'outcome' = d.outcome AND p ->> 'layer' IS NOT DISTINCT FROM d.layer AND p ->> 'code' IS NOT DISTINCT FROM d.code

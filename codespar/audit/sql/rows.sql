@@ -69,7 +69,7 @@ WITH revoked AS MATERIALIZED (
     WHERE kind IN ('mandate.revoked', 'scope.revoked')
 ), held AS MATERIALIZED (
     SELECT seq, substr(c #>> '{data,payment,id}', 5)::uuid AS payment FROM @entries x
-    WHERE kind IN ('payment.authorized', 'payment.approved') AND seq > (SELECT min(seq) FROM revoked))
+    WHERE kind IN ('payment.authorized', 'payment.approved', 'payment.executed') AND c -> 'parts' @> '[{"part": "hold"}]' AND seq > (SELECT min(seq) FROM revoked))
 SELECT h.seq, @pay(y.id), format('was held after the %s of its mandate was revoked.', r.scope)
 FROM held h JOIN payments y ON y.org_id = @org AND y.id = h.payment
 JOIN mandates m ON m.org_id = @org AND m.id = y.mandate_id JOIN ledger_entries i ON i.org_id = @org AND i.id = m.entry_id
@@ -112,7 +112,7 @@ WITH stopped AS MATERIALIZED (
     SELECT seq, c #>> '{data,stop}' AS stop FROM @entries x WHERE kind = 'scope.lifted'
 ), held AS MATERIALIZED (
     SELECT seq, c -> 'livemode' AS livemode, substr(c #>> '{data,payment,id}', 5)::uuid AS payment FROM @entries x
-    WHERE kind IN ('payment.authorized', 'payment.approved') AND seq > (SELECT min(seq) FROM stopped))
+    WHERE kind IN ('payment.authorized', 'payment.approved', 'payment.executed') AND c -> 'parts' @> '[{"part": "hold"}]' AND seq > (SELECT min(seq) FROM stopped))
 SELECT h.seq, @pay(y.id), format('was held while the %s %s was stopped.', s.scope, s.target)
 FROM held h JOIN payments y ON y.org_id = @org AND y.id = h.payment
 JOIN stopped s ON s.seq < h.seq AND s.livemode = h.livemode AND NOT EXISTS (SELECT FROM lifted l WHERE l.stop = s.stop AND l.seq < h.seq)
