@@ -30,6 +30,7 @@ from rails import booking
 MOST = {"failing": 5, "invalid": 3}
 OPERATIONS = ("pay", "capture", "cancel", "refund", "statement")
 EVERY = 10**9
+CLOSED = pybreaker.STATE_CLOSED
 # Codes that say that the rail itself is not well; with any other, it has answered.
 FAILING = frozenset({"connect_failed", "timeout", "disconnected", "unavailable"})
 # It logs each miss of Redis with its stack.

@@ -40,6 +40,9 @@ LISTS = {
     "apr": "rails/approval",
     "ref": "rails/refund",
     "att": "rails/attempt",
+    "brk": "rails/breakerchange",
+    "rcn": "rails/reconciliation",
+    "dsc": "rails/discrepancy",
 }
 
 
