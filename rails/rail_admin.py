@@ -43,7 +43,7 @@ class BreakerChangeAdmin(ReadOnlyAdmin):
     """The page of rails: each as it is now, above the history of its breakers."""
 
     prefix = "brk"
-    plural = "rails"
+    plural = "breaker changes"
     columns = ("rail", "operation", "from_state", "to_state", "reason", "code", "livemode", "at")
     list_filter = (ModeFilter, "rail", "operation", "to_state")
     list_before_template = "rails/rails.html"
@@ -52,7 +52,7 @@ class BreakerChangeAdmin(ReadOnlyAdmin):
         org, mode = _asked(request)
         found = [_rail(rail) for rail in rail_queries.rails(org, mode == "live")]
         shown = sorted(found, key=lambda rail: rail["account"] is None)
-        return super().changelist_view(request, {**(extra_context or {}), "rails": shown, "mode": mode})
+        return super().changelist_view(request, {**(extra_context or {}), "title": "Rails", "rails": shown, "mode": mode})
 
 
 @admin.register(Reconciliation, site=site)
@@ -210,7 +210,7 @@ def _rail(rail: dict[str, Any]) -> dict[str, Any]:
         "Takes back what has not settled": rail["can_void"],
         "Refunds": rail["can_refund"],
         "Refunds a part": rail["partial_refund"],
-        "Is asked by our key": rail["query_by_key"],
+        "Finds payments by our key": rail["query_by_key"],
     }
     lasts = rail["key_lifetime_seconds"]
     return {
@@ -218,7 +218,7 @@ def _rail(rail: dict[str, Any]) -> dict[str, Any]:
         "can": can,
         "breakers": [_breaker(state) for state in rail["breakers"]],
         "settles": cells.span(timedelta(seconds=rail["settlement_seconds"])),
-        "key_known": "ever" if lasts is None else cells.span(timedelta(seconds=lasts)),
+        "key_known": "for ever" if lasts is None else cells.span(timedelta(seconds=lasts)),
     }
 
 

@@ -21,7 +21,16 @@ from codespar.lib import ids
 from codespar.lib.errors import Invalid
 
 _ROWS = 50
-_LABELS = {"livemode": "mode", "scope_id": "applies to", "sig": "signature", "prev": "previous hash"}
+_LABELS = {
+    "livemode": "mode",
+    "scope_id": "applies to",
+    "sig": "signature",
+    "prev": "previous hash",
+    "cases": "open",
+    "lag": "after the last",
+    "ours_amount": "ours",
+    "theirs_amount": "theirs",
+}
 
 
 class ModeFilter(SimpleListFilter):

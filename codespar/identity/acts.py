@@ -145,7 +145,8 @@ class ActingAdmin(ReadOnlyAdmin):
             with db.tenant(row.org_id):
                 twice = act.done(form.caller, row, form.cleaned_data)
             if not twice:
-                form.add_error(None, error.detail)
+                # Above the page: what has changed meanwhile may have taken the form away.
+                messages.error(request, error.detail)
                 return False
             said = act.again
         messages.success(request, said)

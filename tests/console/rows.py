@@ -13,10 +13,10 @@ from psycopg.types.json import Jsonb
 
 from codespar.launcher.stack import StackInfo
 from codespar.lib import clock, ids, sdjwt
+from tests.console.browsing import PASSWORD
 
 # Stands for every sealed secret: no page may show these bytes, in no encoding.
 SEALED = b"\x5a\xea\x1e\xd0" * 12
-PASSWORD = "a long and quiet password"
 
 
 @dataclass(frozen=True)
