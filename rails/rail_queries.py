@@ -43,8 +43,10 @@ def rails(org: UUID, livemode: bool) -> list[dict[str, Any]]:
 
 def not_well(org: UUID, livemode: bool) -> list[str]:
     """The rails with an account of this organisation's on which a breaker is not closed."""
-    found = (rail for rail in rails(org, livemode) if rail["account"])
-    return [rail["id"] for rail in found if any(state["state"] != breakers.CLOSED for state in rail["breakers"])]
+    with db.tenant(org):
+        names = RailAccount.objects.for_org(org).filter(livemode=livemode).order_by("rail").values_list("rail", flat=True)
+        found = list(names)
+    return [rail for rail in found if any(state["state"] != breakers.CLOSED for state in breakers.states(rail))]
 
 
 def texts(org: UUID, commits: Iterable[str | None]) -> dict[str, str]:

@@ -139,7 +139,8 @@ class ActingAdmin(ReadOnlyAdmin):
     def _done(self, request: HttpRequest, form: ActForm, row: Any, act: Act) -> bool:
         try:
             said = act.run(form.caller, row, form.cleaned_data)
-        except Unavailable:
+        except (Unavailable, db.Refused):
+            # Not this page's to explain: later, or never with the database's own words.
             raise
         except CodesparError as error:
             with db.tenant(row.org_id):

@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import pytest
 
 from codespar.launcher.stack import StackInfo
 from tests.console.browsing import Person, person, words
+from tests.support import processes
 from tests.support import world as worlds
 from tests.support.reconciling import extra, reconciled
 from tests.support.world import World, raw_id
@@ -67,6 +69,14 @@ def test_each_rail_says_what_it_can_and_how_it_is_now(world: World, oncall: Pers
     assert number(oncall.page("/admin/?mode=test"), "Rails with an open breaker") == 1
     # In live mode this organisation has no account there.
     assert number(oncall.page("/admin/?mode=live"), "Rails with an open breaker") == 0
+
+
+def test_without_redis_breakers_count_as_open_and_the_pages_answer(world: World, oncall: Person) -> None:
+    with processes.extra(world.info, "console", CODESPAR_REDIS_URL="redis://127.0.0.1:1/0") as cut_off:
+        with httpx2.Client(base_url=cut_off.console_url, timeout=30, cookies=dict(oncall.client.cookies)) as client:
+            page, start = client.get(RAILS).text, client.get("/admin/?mode=test").text
+    assert rail(page, "sandbox").count("open Redis does not answer: counts as open") == 5
+    assert number(start, "Rails with an open breaker") == 1
 
 
 def test_runs_and_their_chart_say_what_the_api_says(world: World, oncall: Person) -> None:
