@@ -167,7 +167,7 @@ class DiscrepancyAdmin(ActingAdmin):
             by = Member.objects.for_org(row.org_id).filter(id=resolution.member_id).values_list("name", flat=True).first()
             who = cells.reference(ids.wire("mem", resolution.member_id), label=by)
             return [*panels, Panel("rails/resolution.html", {**shown["resolution"], "at": resolution.at, "by": who})]
-        form = (sent or self.form(request, row, RESOLVE)) if self.may(request, RESOLVE) else None
+        form = (sent or self.act_form(request, row, RESOLVE)) if self.may(request, RESOLVE) else None
         return [*panels, Panel("rails/resolve.html", {"form": form, "address": self.act_address(row, RESOLVE), "scope": RESOLVE.scope})]
 
 

@@ -149,7 +149,7 @@ def _new(page: ActingAdmin, request: HttpRequest, row: Payment, sent: ActForm | 
     """The form to propose, under an id of its own."""
     if isinstance(sent, ProposeForm):
         return sent
-    form = page.form(request, row, PROPOSE, initial={"ruling": ids.wire("rul", ids.new())})
+    form = page.act_form(request, row, PROPOSE, initial={"ruling": ids.wire("rul", ids.new())})
     if row.captured > row.refunded:
         outcome = form.fields["outcome"]
         assert isinstance(outcome, forms.ChoiceField)
@@ -190,6 +190,6 @@ def _to_confirm(page: ActingAdmin, request: HttpRequest, row: Payment, ruling: R
         return {"mine": True}
     wire = ids.wire("rul", ruling.id)
     came_back = isinstance(sent, ConfirmForm) and sent.data.get("ruling") == wire
-    form = sent if sent and came_back else page.form(request, row, CONFIRM, initial={"ruling": wire})
+    form = sent if sent and came_back else page.act_form(request, row, CONFIRM, initial={"ruling": wire})
     form.auto_id = f"confirm_{wire}_%s"
     return {"form": form, "address": page.act_address(row, CONFIRM)}

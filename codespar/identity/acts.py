@@ -109,7 +109,7 @@ class ActingAdmin(ReadOnlyAdmin):
         member: Any = request.user
         return act.scope in access.scopes_of(member.roles)
 
-    def form(self, request: HttpRequest, row: Any, act: Act, data: Any = None, **options: Any) -> ActForm:
+    def act_form(self, request: HttpRequest, row: Any, act: Act, data: Any = None, **options: Any) -> ActForm:
         return act.form(data, request=request, livemode=row.livemode, scope=act.scope, auto_id=f"{act.name}_%s", **options)
 
     def act_address(self, row: Any, act: Act) -> str:
@@ -130,7 +130,7 @@ class ActingAdmin(ReadOnlyAdmin):
             row = self.get_object(request, object_id)
         if not self.may(request, act):
             raise PermissionDenied(f"This needs the scope {act.scope}.")
-        form = self.form(request, row, act, request.POST)
+        form = self.act_form(request, row, act, request.POST)
         if form.is_valid() and self._done(request, form, row, act):
             return HttpResponseRedirect(self.address(row))
         with db.tenant(member.org_id):

@@ -72,9 +72,12 @@ def test_each_rail_says_what_it_can_and_how_it_is_now(world: World, oncall: Pers
 
 
 def test_without_redis_breakers_count_as_open_and_the_pages_answer(world: World, oncall: Person) -> None:
-    with processes.extra(world.info, "console", CODESPAR_REDIS_URL="redis://127.0.0.1:1/0") as cut_off:
-        with httpx2.Client(base_url=cut_off.console_url, timeout=30, cookies=dict(oncall.client.cookies)) as client:
-            page, start = client.get(RAILS).text, client.get("/admin/?mode=test").text
+    session = dict(oncall.client.cookies)
+    with (
+        processes.extra(world.info, "console", CODESPAR_REDIS_URL="redis://127.0.0.1:1/0") as cut_off,
+        httpx2.Client(base_url=cut_off.console_url, timeout=30, cookies=session) as client,
+    ):
+        page, start = client.get(RAILS).text, client.get("/admin/?mode=test").text
     assert rail(page, "sandbox").count("open Redis does not answer: counts as open") == 5
     assert number(start, "Rails with an open breaker") == 1
 
