@@ -33,24 +33,22 @@ WHERE s.org_id = %(org)s AND s.livemode = %(livemode)s ORDER BY s.rail, account
 # `matched` are the lines that agreed in an hour, `open` the cases that nobody had closed when it ended.
 _HOURS = """
 WITH hours AS (
-    SELECT h AS at, least(h + interval '1 hour', clock_timestamp()) AS until
-    FROM generate_series(date_trunc('hour', clock_timestamp()) - interval '23 hours', clock_timestamp(), interval '1 hour') h
-), cases AS (
+    SELECT h AS at, least(h + interval '1 hour', now()) AS until
+    FROM generate_series(date_trunc('hour', now()) - interval '23 hours', now(), interval '1 hour') h
+), cases AS MATERIALIZED (
     SELECT d.rail, d.opened_at, x.at AS closed_at FROM discrepancies d
     LEFT JOIN discrepancy_resolutions x ON x.org_id = d.org_id AND x.discrepancy_id = d.id
-    WHERE d.org_id = %(org)s AND d.livemode = %(livemode)s AND (x.at IS NULL OR x.at >= (SELECT min(at) FROM hours))
-), runs AS (
-    SELECT s.rail, r.finished_at, r.matched FROM reconciliation_states s, LATERAL (
-        SELECT finished_at, matched FROM reconciliations r WHERE r.org_id = s.org_id AND r.rail_account_id = s.rail_account_id
-        AND r.started_at >= (SELECT min(at) FROM hours) - interval '1 hour' AND r.finished_at >= (SELECT min(at) FROM hours)) r
-    WHERE s.org_id = %(org)s AND s.livemode = %(livemode)s
+    WHERE d.org_id = %(org)s AND d.livemode = %(livemode)s AND (x.at IS NULL OR x.at >= now() - interval '1 day')
+), runs AS MATERIALIZED (
+    SELECT r.rail, date_trunc('hour', r.finished_at) AS at, sum(r.matched) AS matched FROM reconciliation_states s
+    JOIN reconciliations r ON r.org_id = s.org_id AND r.rail_account_id = s.rail_account_id AND r.started_at >= now() - interval '25 hours'
+    WHERE s.org_id = %(org)s AND s.livemode = %(livemode)s GROUP BY 1, 2
 )
-SELECT n.rail, h.at,
-       (SELECT coalesce(sum(matched), 0) FROM runs r
-        WHERE r.rail = n.rail AND r.finished_at >= h.at AND r.finished_at < h.at + interval '1 hour') AS matched,
+SELECT n.rail, h.at, coalesce(r.matched, 0) AS matched,
        (SELECT count(*) FROM cases c
         WHERE c.rail = n.rail AND c.opened_at <= h.until AND (c.closed_at IS NULL OR c.closed_at > h.until)) AS open
-FROM (SELECT DISTINCT rail FROM reconciliation_states WHERE org_id = %(org)s AND livemode = %(livemode)s) n, hours h ORDER BY n.rail, h.at
+FROM (SELECT DISTINCT rail FROM reconciliation_states WHERE org_id = %(org)s AND livemode = %(livemode)s) n
+CROSS JOIN hours h LEFT JOIN runs r ON r.rail = n.rail AND r.at = h.at ORDER BY n.rail, h.at
 """
 
 
