@@ -159,7 +159,7 @@ _ICON = (
 UNFOLD = {
     "SITE_TITLE": "codespar",
     "SITE_HEADER": "codespar",
-    "SITE_SUBHEADER": "read-only console",
+    "SITE_SUBHEADER": "console",
     "SITE_SYMBOL": "verified_user",
     "SITE_URL": None,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _ICON}],

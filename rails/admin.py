@@ -1,4 +1,4 @@
-"""How it gets there: payments, approvals, refunds, attempts, webhooks."""
+"""How it gets there: payments, approvals, refunds, attempts, webhooks. `rails.rail_admin` has the rails and reconciliation."""
 
 from typing import Any
 
@@ -6,12 +6,27 @@ from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
-from codespar.console.admin import ModeFilter, ReadOnlyAdmin, Related, rows_of
+from codespar.console.admin import ModeFilter, Panel, ReadOnlyAdmin, Related, rows_of
 from codespar.console.site import site
+from codespar.identity.acts import ActForm, ActingAdmin
 from codespar.identity.models import Agent
 from mandates.models import Counterparty, Decision
-from rails.models import Approval, ApprovalVote, Attempt, AttemptResult, Payment, Refund, Transition, WebhookMessage
+from rails import rail_admin, ruling_pages
+from rails.models import (
+    Approval,
+    ApprovalVote,
+    Attempt,
+    AttemptResult,
+    Discrepancy,
+    Payment,
+    Refund,
+    Transition,
+    WebhookMessage,
+)
 from wallets.models import Transfer
+
+# Django finds a module of this name alone.
+__all__ = ["rail_admin"]
 
 
 def _of_payment(column: str) -> Subquery:
@@ -27,12 +42,13 @@ def _results(payment: Payment) -> QuerySet[Any]:
 
 
 @admin.register(Payment, site=site)
-class PaymentAdmin(ReadOnlyAdmin):
+class PaymentAdmin(ActingAdmin):
     prefix = "pay"
     columns = ("status", "livemode", "amount", "counterparty_id", "agent_id", "rail", "created_at")
     names = {"agent_id": Agent, "counterparty_id": Counterparty}
     list_filter = (ModeFilter, "status", "currency", "rail", "code")
     searched = ("reference",)
+    acts = ruling_pages.ACTS
     related = (
         Related("Steps", ("from_state", "to_state", "at", "entry_id"), rows_of(Transition, "payment_id", order="at")),
         Related(
@@ -59,7 +75,11 @@ class PaymentAdmin(ReadOnlyAdmin):
             prefix="ref",
             more=("rails_refund", "payment_id"),
         ),
+        Related("Discrepancies", ("id", "kind", "subject", "opened_at"), rows_of(Discrepancy, "payment_id"), prefix="dsc"),
     )
+
+    def panels(self, request: HttpRequest, row: Any, sent: ActForm | None = None) -> list[Panel]:
+        return ruling_pages.panels(self, request, row, sent)
 
 
 @admin.register(Approval, site=site)

@@ -30,6 +30,7 @@ from rails import booking
 MOST = {"failing": 5, "invalid": 3}
 OPERATIONS = ("pay", "capture", "cancel", "refund", "statement")
 EVERY = 10**9
+CLOSED = pybreaker.STATE_CLOSED
 # Codes that say that the rail itself is not well; with any other, it has answered.
 FAILING = frozenset({"connect_failed", "timeout", "disconnected", "unavailable"})
 # It logs each miss of Redis with its stack.
@@ -138,7 +139,12 @@ def _count(breaker: pybreaker.CircuitBreaker, *, failed: bool) -> None:
 
 def states(rail: str) -> list[dict[str, Any]]:
     """Each operation's breaker: {operation, state, since}. Without Redis all are open, since a time that is not known."""
-    return [_state(rail, operation) for operation in OPERATIONS]
+    try:
+        # Asked once: a Redis that hangs would be waited for at each breaker.
+        redis.client().ping()
+        return [_state(rail, operation) for operation in OPERATIONS]
+    except redis.AWAY:
+        return [{"operation": operation, "state": pybreaker.STATE_OPEN, "since": None} for operation in OPERATIONS]
 
 
 def state(rail: str, operation: str) -> str:
@@ -147,10 +153,7 @@ def state(rail: str, operation: str) -> str:
 
 
 def _state(rail: str, operation: str) -> dict[str, Any]:
-    try:
-        found = {str(breaker.current_state): breaker for breaker in _breakers(rail, operation)}
-    except redis.AWAY:
-        return {"operation": operation, "state": pybreaker.STATE_OPEN, "since": None}
+    found = {str(breaker.current_state): breaker for breaker in _breakers(rail, operation)}
     worst = next(state for state in (pybreaker.STATE_OPEN, pybreaker.STATE_HALF_OPEN, pybreaker.STATE_CLOSED) if state in found)
     since = None if worst == pybreaker.STATE_CLOSED else _opened_at(found[worst])
     return {"operation": operation, "state": worst, "since": since}

@@ -1,5 +1,6 @@
 """Rails, accounts at them, and discrepancies, with everything that an answer shows of them."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +39,21 @@ def rails(org: UUID, livemode: bool) -> list[dict[str, Any]]:
         rail_serializers.rail(name, adapter.capabilities, accounts.get(name), breakers.states(name), livemode)
         for name, adapter in sorted(ADAPTERS.items())
     ]
+
+
+def not_well(org: UUID, livemode: bool) -> list[str]:
+    """The rails with an account of this organisation's on which a breaker is not closed."""
+    with db.tenant(org):
+        names = RailAccount.objects.for_org(org).filter(livemode=livemode).order_by("rail").values_list("rail", flat=True)
+        found = list(names)
+    return [rail for rail in found if any(state["state"] != breakers.CLOSED for state in breakers.states(rail))]
+
+
+def texts(org: UUID, commits: Iterable[str | None]) -> dict[str, str]:
+    """The texts that records only commit to, by commitment. Inside a tenant."""
+    wanted = [bytes.fromhex(commit) for commit in commits if commit]
+    rows = Opening.objects.for_org(org).filter(commit__in=wanted)
+    return {bytes(row.commit).hex(): bytes(row.value).decode() for row in rows}
 
 
 def discrepancies(org: UUID, rows: list[Discrepancy]) -> list[dict[str, Any]]:

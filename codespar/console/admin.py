@@ -1,6 +1,6 @@
-"""What every page of the console is made of: lists and details of one organisation's rows, and nothing that changes them."""
+"""What every page of the console is made of: lists and details of one organisation's rows. `codespar.identity.acts` is how people act."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -21,7 +21,16 @@ from codespar.lib import ids
 from codespar.lib.errors import Invalid
 
 _ROWS = 50
-_LABELS = {"livemode": "mode", "scope_id": "applies to", "sig": "signature", "prev": "previous hash"}
+_LABELS = {
+    "livemode": "mode",
+    "scope_id": "applies to",
+    "sig": "signature",
+    "prev": "previous hash",
+    "cases": "open",
+    "lag": "after the last",
+    "ours_amount": "ours",
+    "theirs_amount": "theirs",
+}
 
 
 class ModeFilter(SimpleListFilter):
@@ -46,6 +55,14 @@ class Related:
     rows: Callable[[Any], QuerySet[Any]]
     prefix: str = ""
     more: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Something above an object's fields that is no field and no table: a template, which finds `context` as `panel.context`."""
+
+    template: str
+    context: Mapping[str, Any]
 
 
 def rows_of(model: Any, column: str, order: str = "-id") -> Callable[[Any], QuerySet[Any]]:
@@ -171,7 +188,7 @@ class ReadOnlyAdmin(ModelAdmin):
         return page
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> TemplateResponse:
-        """All fields of one object, and the tables that belong to it."""
+        """All fields of one object, and the tables that belong to it. `extra_context` is what its panels are given."""
         row = self.get_object(request, object_id)
         shown = [(_label(field.name), self.cell(row, field.name)) for field in self.fields_of(row)]
         tables = [self._table(related, row) for related in self.related]
@@ -182,6 +199,7 @@ class ReadOnlyAdmin(ModelAdmin):
             "section": self.opts.verbose_name_plural,
             "section_url": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
             "summary": self.summary(row),
+            "panels": self.panels(request, row, **(extra_context or {})),
             "narrow": [(label, cell.html) for label, cell in shown if not cell.wide],
             "wide": [(label, cell.html) for label, cell in shown if cell.wide],
             "related": [table for table in tables if table["rows"]],
@@ -198,6 +216,10 @@ class ReadOnlyAdmin(ModelAdmin):
         """What stands beside the title: state, mode, amount."""
         names = [name for name in ("state", "status", "kind", "outcome", "livemode", "amount") if hasattr(row, name)]
         return [cells.show(row, name).html for name in names if getattr(row, name) is not None]
+
+    def panels(self, request: HttpRequest, row: Any) -> list[Panel]:
+        """What stands above the fields."""
+        return []
 
     def cell(self, row: Any, name: str, *, short: bool = False) -> cells.Cell:
         """One value on a page."""

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +34,9 @@ PAGES = {
     "apr": "rails_approval",
     "att": "rails_attempt",
     "ent": "ledger_entry",
+    "rcn": "rails_reconciliation",
+    "dsc": "rails_discrepancy",
+    "brk": "rails_breakerchange",
 }
 # A column that names another row -> the prefix of that row's id.
 REFERENCES = {
@@ -58,6 +61,11 @@ REFERENCES = {
     "entry_id": "ent",
     "created_entry_id": "ent",
     "intent_entry_id": "ent",
+    "rail_account_id": "key",
+    "run_id": "rcn",
+    "discrepancy_id": "dsc",
+    "proposed_by": "mem",
+    "confirmed_by": "mem",
 }
 SCOPES = {"org": "org", "project": "prj", "agent": "agt", "mandate": "mnd", "counterparty": "ctp", "policy": "pol"}
 # Never on a page, and as a column never fetched: of no use to people, and not every role may read such a column.
@@ -82,10 +90,10 @@ STATES = frozenset(
     ]
 )
 COLOURS = {
-    "green": "settled confirmed active live allow approved verified",
-    "red": "denied deny failed refused rejected revoked needs_human stopped conflicted written_off",
-    "orange": "uncertain requires_approval proposed paused approval pending expired reversing shadow unknown not_found",
-    "blue": "authorized submitted accepted received",
+    "green": "settled confirmed active live allow approved verified closed done resolved",
+    "red": "denied deny failed refused rejected revoked needs_human stopped conflicted written_off open incomplete",
+    "orange": "uncertain requires_approval proposed paused approval pending expired reversing shadow unknown not_found half-open",
+    "blue": "authorized submitted accepted received running",
 }
 _COLOUR = {word: colour for colour, words in COLOURS.items() for word in words.split()}
 _CLASSES = {
@@ -141,6 +149,8 @@ def _plain(value: Any, short: bool) -> Cell:
             return Cell(SafeString("yes" if value else "no"))
         case datetime():
             return Cell(moment(value))
+        case timedelta():
+            return Cell(SafeString(span(value)))
         case date() | int() | UUID():
             return Cell(escape(str(value)))
         case bytes() | memoryview():
@@ -208,6 +218,14 @@ def moment(value: datetime) -> SafeString:
     """2026-01-31 12:00:00 UTC"""
     at = value.astimezone(UTC)
     return format_html('<time class="whitespace-nowrap" datetime="{}">{} UTC</time>', at.isoformat(), at.strftime("%Y-%m-%d %H:%M:%S"))
+
+
+def span(value: timedelta) -> str:
+    """A length of time in its largest units: 42 s, 3 min 5 s, 2 h 10 min, 4 d 1 h."""
+    days, seconds = value.days, value.seconds
+    parts = [(days, "d"), (seconds // 3600, "h"), (seconds % 3600 // 60, "min"), (seconds % 60, "s")]
+    first = next((at for at, (number, _) in enumerate(parts) if number), 3)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
 
 
 def document(value: Any) -> Cell:

@@ -13,8 +13,8 @@ from codespar.lib import db
 from codespar.lib.errors import Unavailable
 
 PREFIX = "/admin/"
-# These two write (a code is used up, a session ends) and show no rows; everything else only reads.
-WRITES = frozenset({"/admin/login/", "/admin/logout/"})
+# The log-in writes (a code is used up) and shows no rows. What is posted elsewhere acts, in transactions of its own.
+LOGIN = "/admin/login/"
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +23,8 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 class MemberTenant:
     """A logged-in member's page runs in one read-only transaction that sees the member's organisation, and no other.
+
+    What is posted does not: its view reads inside a tenant of its own, and writes through actions.
 
     Django renders a lazy template before the innermost middleware gets its answer, so the rendering is inside too.
     """
@@ -48,7 +50,7 @@ class MemberTenant:
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
         org = _organisation(request)
-        if org is None or request.path in WRITES:
+        if org is None or request.path == LOGIN or request.method == "POST":
             return self.get_response(request)
         with db.tenant(org):
             with connection.cursor() as cursor:

@@ -18,6 +18,14 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
+        "Rails",
+        (
+            ("Rails", "route", "rails_breakerchange_changelist"),
+            ("Reconciliations", "balance", "rails_reconciliation_changelist"),
+            ("Discrepancies", "difference", "rails_discrepancy_changelist"),
+        ),
+    ),
+    (
         "Authority",
         (
             ("Mandates", "contract", "mandates_mandate_changelist"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from codespar.console import cells
@@ -100,6 +101,22 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """A number that an app adds: it leads to the list `page` (app_model), narrowed by `query`."""
+
+    title: str
+    icon: str
+    number: int
+    colour: str
+    page: str
+    query: str
+
+    @property
+    def link(self) -> str:
+        return reverse(f"admin:{self.page}_changelist")
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """One mode (test or live) at a glance, and what belongs to both: the ledger and the stops."""
 
@@ -118,8 +135,8 @@ class Overview:
 
 
 def read(org: UUID, *, mode: str | None = None) -> Overview:
-    """The overview of `org`. Without a `mode`, live as soon as there is an agent in it."""
-    mode = mode if mode in ("live", "test") else _mode(org)
+    """The overview of `org` in one mode."""
+    mode = mode_of(org, mode)
     livemode = mode == "live"
     counts = _payments(org, livemode)
     refunds = _refunds(org, livemode)
@@ -139,7 +156,10 @@ def read(org: UUID, *, mode: str | None = None) -> Overview:
     )
 
 
-def _mode(org: UUID) -> str:
+def mode_of(org: UUID, asked: str | None) -> str:
+    """The mode that is asked for; otherwise live as soon as there is an agent in it."""
+    if asked in ("live", "test"):
+        return asked
     found = _one("SELECT EXISTS (SELECT FROM agents WHERE org_id = %s AND livemode) AS live", org)
     return "live" if found["live"] else "test"
 

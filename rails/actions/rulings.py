@@ -17,13 +17,14 @@ TRIES = 4
 _OPEN = conflict("This payment does not need a human (any more).")
 
 
-def propose(principal: Principal, *, payment: Payment, outcome: str, reason: str, evidence: str) -> UUID:
+def propose(principal: Principal, *, payment: Payment, outcome: str, reason: str, evidence: str, ruling: UUID | None = None) -> UUID:
     """Say how the payment ended. Returns the ruling's id; nothing moves before somebody else confirms it.
 
-    Raises `Conflict` when the payment does not need a human. A crash leaves a proposal with its record, or nothing.
+    `ruling` is the id that a form was made with, so that a form sent twice proposes once. Raises `Conflict` when the payment does not
+    need a human, or the id is taken. A crash leaves a proposal with its record, or nothing.
     """
     principals.require(principal, "payments:rule")
-    openings, ruling = records.Openings(), ids.new()
+    openings, ruling = records.Openings(), ruling or ids.new()
     wire = ids.wire("pay", payment.id)
     data = {
         "id": ids.wire("rul", ruling),
@@ -35,7 +36,9 @@ def propose(principal: Principal, *, payment: Payment, outcome: str, reason: str
     record = acting.draft(
         principal, kind="payment.ruled", subject=wire, data={"ruling": data}, openings=openings, project=_project(payment)
     )
-    acting.write(principal, "payment_rule", record, now=clock.now(), refusals={"payment_rulings_open": _OPEN})
+    taken = conflict("This form has been sent already. Open the payment's page again to propose something else.")
+    refusals = {"payment_rulings_open": _OPEN, "payment_rulings_pkey": taken}
+    acting.write(principal, "payment_rule", record, now=clock.now(), refusals=refusals)
     return ruling
 
 

@@ -13,10 +13,10 @@ from psycopg.types.json import Jsonb
 
 from codespar.launcher.stack import StackInfo
 from codespar.lib import clock, ids, sdjwt
+from tests.console.browsing import PASSWORD
 
 # Stands for every sealed secret: no page may show these bytes, in no encoding.
 SEALED = b"\x5a\xea\x1e\xd0" * 12
-PASSWORD = "a long and quiet password"
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
             "rev",
             "stp",
             "key",
+            "brk",
+            "rcn",
+            "dsc",
+            "open",
+            "rul",
         ]
     }
     with admin.transaction(), admin.cursor() as cursor:
@@ -99,6 +104,7 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
         )
         values = {**base, "id": made["key"], "rail": "sandbox", "livemode": False, "provider_account": f"account of {name}"}
         insert(cursor, "rail_accounts", **values, sealed=SEALED)
+        _reconciled(cursor, base, made, owner)
         cursor.execute("UPDATE private_keys SET sealed = %s WHERE org_id = %s AND purpose = 'mandate'", [SEALED, org])
         cursor.execute("SELECT id FROM access_tokens WHERE org_id = %s LIMIT 1", [org])
         token = cursor.fetchone()
@@ -213,6 +219,30 @@ def _payments(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str,
         "body": b'{"type": "payment"}',
     }
     insert(cursor, "webhook_messages", org_id=base["org_id"], id=made["web"], **message)
+
+
+def _reconciled(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UUID], owner: UUID) -> None:
+    rail = {"rail": "sandbox", "livemode": False}
+    change = {"operation": "pay", "reason": "failing", "from_state": "closed", "to_state": "open", "code": "timeout"}
+    insert(cursor, "breaker_changes", **base, id=made["brk"], **rail, **change)
+    account = {"org_id": base["org_id"], "rail_account_id": made["key"], **rail}
+    insert(cursor, "reconciliation_states", **account, runs=1)
+    cursor.execute(
+        "INSERT INTO reconciliations (org_id, rail_account_id, rail, livemode, id, status, lines, matched, opened, cases, finished_at)"
+        " VALUES (%s, %s, %s, %s, %s, 'done', 3, 1, 2, 1, clock_timestamp())",
+        [*account.values(), made["rcn"]],
+    )
+    case = {**account, "entry_id": base["entry_id"], "kind": "amount", "payment_id": made["pay"], "run_id": made["rcn"]}
+    said = {
+        "ours": {"status": "settled", "amount": -1050, "currency": "BRL"},
+        "theirs": {"lines": 1, "amount": -1051, "currency": "BRL", "provider_id": "prov_1"},
+    }
+    insert(cursor, "discrepancies", **case, id=made["dsc"], subject="line 1", **said)
+    insert(cursor, "discrepancies", **case, id=made["open"], subject="line 2", **said)
+    closed = {"member_id": owner, "verdict": "ours", "reason_commit": "00" * 32}
+    insert(cursor, "discrepancy_resolutions", **base, discrepancy_id=made["dsc"], **closed)
+    ruled = {"outcome": "settled", "reason_commit": "00" * 32, "evidence_commit": "00" * 32}
+    insert(cursor, "payment_rulings", **base, id=made["rul"], payment_id=made["pay"], proposed_by=owner, **ruled)
 
 
 def pay(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UUID], project: UUID, agent: UUID, **values: Any) -> None:

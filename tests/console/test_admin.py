@@ -2,17 +2,16 @@
 
 import base64
 import re
-import time
 from html import unescape
 
 import httpx2
 import pytest
-from django_otp.oath import TOTP
 
 from codespar.config import Config
 from codespar.launcher.stack import StackInfo
 from codespar.lib import ids
 from tests.console import rows
+from tests.console.browsing import PASSWORD, browser, code, log_in, token
 from tests.console.rows import Tenant
 from tests.support import processes
 
@@ -40,31 +39,10 @@ LISTS = {
     "apr": "rails/approval",
     "ref": "rails/refund",
     "att": "rails/attempt",
+    "brk": "rails/breakerchange",
+    "rcn": "rails/reconciliation",
+    "dsc": "rails/discrepancy",
 }
-
-
-def browser(stack: StackInfo) -> httpx2.Client:
-    return httpx2.Client(base_url=stack.console_url, timeout=30)
-
-
-def code(tenant: Tenant, *, step: int = 0) -> str:
-    """The authenticator's six digits, now or `step` times 30 seconds away."""
-    totp = TOTP(tenant.secret, 30)
-    totp.time = time.time() + 30 * step
-    return f"{totp.token():06d}"
-
-
-def log_in(client: httpx2.Client, tenant: Tenant, **changes: str) -> httpx2.Response:
-    page = client.get("/admin/login/")
-    values = {"username": tenant.email, "password": rows.PASSWORD, "otp": code(tenant), "next": "/admin/"} | changes
-    values["csrfmiddlewaretoken"] = token(page)
-    return client.post("/admin/login/", data=values, headers={"Referer": str(page.url)})
-
-
-def token(page: httpx2.Response) -> str:
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
-    assert found is not None
-    return found[1]
 
 
 def address(prefix: str, tenant: Tenant) -> str:
@@ -125,7 +103,7 @@ def test_a_refused_log_in_costs_one_hash_whatever_was_wrong(stack: StackInfo, mo
     )
     asked = {
         "username": "nobody@x.example" if wrong == "an address" else tenant.email,
-        "password": "wrong" if wrong == "a password" else rows.PASSWORD,
+        "password": "wrong" if wrong == "a password" else PASSWORD,
         "otp": "000000",
     }
     assert MemberBackend().authenticate(None, **asked) is None
@@ -163,7 +141,7 @@ def test_behind_a_proxy_that_speaks_tls_the_console_lets_in_who_comes_from_its_a
         assert "Secure" in cookie
         # A proxy passes on over plain HTTP what came over TLS, cookies that are for TLS only among it.
         headers = {"Host": "console.example", "Cookie": cookie.partition(";")[0], "Referer": "https://console.example/admin/login/"}
-        values = {"username": tenant.email, "password": rows.PASSWORD, "otp": code(tenant), "next": "/admin/"}
+        values = {"username": tenant.email, "password": PASSWORD, "otp": code(tenant), "next": "/admin/"}
         values["csrfmiddlewaretoken"] = token(page)
         elsewhere = client.post("/admin/login/", data=values, headers=headers | {"Origin": "https://elsewhere.example"})
         answer = client.post("/admin/login/", data=values, headers=headers | {"Origin": "https://console.example"})
