@@ -1,0 +1,136 @@
+"""Between the engine and each rail's bank requests are lost, late, cut, doubled, spoiled and out of order, at random, under a running load.
+
+Afterwards everything comes to its end, and the bank's charges are our settled payments, one to one.
+"""
+
+import os
+import random
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import pytest
+
+from codespar.launcher import testing
+from codespar.launcher.processes import Spec
+from codespar.launcher.stack import Stack
+from tests.crash import banks
+from tests.crash import engine as engines
+from tests.crash.banks import Account
+from tests.crash.engine import Engine
+from tests.crash.judge import Verdict, judge
+from tests.crash.load import Load
+from tests.support import world as worlds
+from tests.support.parallel import together
+from tests.support.request_proxy import STRIKES, RequestProxy, Strike
+from tests.support.world import World
+
+FAULTS = int(os.environ.get("CODESPAR_TEST_RAIL_FAULTS", "40"))
+SEED = int(os.environ.get("CODESPAR_TEST_SEED", secrets.randbelow(10**9)))
+RAILS = os.environ.get("CODESPAR_TEST_RAILS", "sandbox pix card wire").split()
+# A long run has requests that come far too late, and waits as long as the rails say that it takes to know. A short one has a hasty rail.
+LONG = FAULTS > 100
+# Money comes in over the sandbox's rail, whatever it goes out by.
+PROXIES = tuple(dict.fromkeys(["sandbox", *RAILS]))
+CALLERS = 10
+MONEY = 10**8
+
+
+class Hasty(Stack):
+    """A stack whose dispatcher is `hasty_dispatcher`."""
+
+    def specs(self) -> list[Spec]:
+        entries = {"codespar.celery": "tests.crash.hasty_dispatcher"}
+        return [
+            replace(spec, argv=[entries.get(word, word) for word in spec.argv]) if spec.name == "dispatcher" else spec
+            for spec in super().specs()
+        ]
+
+
+@dataclass(slots=True)
+class Told:
+    """One rail's part: who paid, where, what they were told, what was struck, and what is left."""
+
+    world: World
+    account: Account
+    load: Load
+    made: Counter[str]
+    seconds: float
+    verdict: Verdict
+
+    def again(self) -> Verdict:
+        return judge(self.world, self.load.asked, self.account, seconds=5)
+
+
+def plan(seed: int, rail: str, count: int) -> list[Strike]:
+    """The same strikes for the same arguments: every kind is there once, and between two of them come up to two requests unharmed."""
+    choose = random.Random(f"{seed} {rail}")
+    drawn = [*STRIKES, *choose.choices(STRIKES, k=max(0, count - len(STRIKES)))][:count]
+    choose.shuffle(drawn)
+    found: list[Strike] = []
+    for name in drawn:
+        found += [Strike("none")] * choose.randint(0, 2)
+        # Longer than a call may take, sometimes; and in a long run longer than a request may be under way.
+        longest = 12.0 if LONG and choose.random() < 0.05 else 4.0 if choose.random() < 0.15 else 1.0
+        found.append(Strike(name, choose.uniform(0.05, longest), choose.random()))
+    return found
+
+
+def struck(rail: str, proxy: RequestProxy, load: Load) -> float:
+    """Run the load until the whole plan has happened. How many seconds that took."""
+    began = time.monotonic()
+    with load.running(CALLERS):
+        for strike in plan(SEED, rail, FAULTS):
+            proxy.strike(strike)
+        until = time.monotonic() + 60 + FAULTS * 2
+        while proxy.planned or proxy.under_way:
+            assert time.monotonic() < until, f"{rail}: {proxy.planned} strikes never found a request"
+            time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def told(engine: Engine, rail: str, world: World, account: Account) -> Told:
+    load = Load(world, SEED, account.asks, account.writing.parts)
+    proxy = engine.rails[rail]
+    seconds = struck(rail, proxy, load)
+    return Told(world, account, load, proxy.made, seconds, judge(world, load.asked, account, seconds=400))
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[dict[str, Told]]:
+    """All rails at once, each with an organisation, a load and a proxy of its own, on one engine; then judged."""
+    print(f"\nCODESPAR_TEST_SEED={SEED} CODESPAR_TEST_RAIL_FAULTS={FAULTS} CODESPAR_TEST_RAILS='{' '.join(RAILS)}' replay this plan")
+    # A call is given up soon and a breaker looks again soon: it is the number of faults that is to be great.
+    short = {"CODESPAR_RAIL_SECONDS": "2", "CODESPAR_BREAKER_SECONDS": "1", "CODESPAR_RECONCILE_SECONDS": "10"}
+    copy = testing.copy(f"rails_{worker_id}")
+    with ExitStack() as open_:
+        engine = open_.enter_context(engines.behind_proxy(copy.stack(), PROXIES, Stack if LONG else Hasty, **short))
+        open_.callback(lambda: shutil.copytree(engine.stack.folder, tmp_path_factory.mktemp("stack") / "all", dirs_exist_ok=True))
+        made = {rail: worlds.make(engine.stack.info, money=MONEY, wallet=MONEY // 2) for rail in RAILS}
+        accounts = {rail: banks.opened(world, rail) for rail, world in made.items()}
+        found = together([lambda rail=rail: told(engine, rail, made[rail], accounts[rail]) for rail in RAILS])
+        yield dict(zip(RAILS, found, strict=True))
+
+
+@pytest.mark.parametrize("rail", RAILS)
+def test_whatever_befalls_a_rails_requests_each_payment_is_charged_once_or_not_at_all(rail: str, stories: dict[str, Told]) -> None:
+    story = stories[rail]
+    rows = [*sorted(story.made.items()), ("faults", story.made.total())]
+    print(f"\n{rail}, {story.seconds:.0f} seconds", *(f"{name:<28}{count:>7}" for name, count in rows), story.verdict.table(), sep="\n")
+    print(*(f"{name}: {line}" for name, found in story.verdict.complaints.items() for line in found), sep="\n")
+    assert story.verdict.complaints == {}
+    assert story.made.total() == FAULTS
+    # Not one in two requests gets through: what is left of a rail that is asked three times for each payment is little, and must be right.
+    assert story.verdict.states["payments settled"] > FAULTS / 40
+    assert story.verdict.states["payments found by asking"] > 0
+    assert story.verdict.states["refunds settled"] > 0
+    assert cases(story.world) == []
+
+
+def cases(world: World) -> list[dict[str, object]]:
+    """What reconciliation has opened, which read the same statements over the same wire: no fault of the wire is the bank's."""
+    return world.rows("SELECT kind, subject, ours, theirs FROM discrepancies")
