@@ -36,13 +36,14 @@ class Asked:
 class Load:
     """`asked` is the journal: what a client may rely on. `asks` is what each payment asks for beside its amount.
 
-    Not `parts`: what comes back comes back whole.
+    `taken_back` is how often, of one, it is asked for something back; not `parts`: what comes back comes back whole.
     """
 
     world: World
     seed: int
     asks: Json = field(default_factory=dict)
     parts: bool = True
+    taken_back: float = 0.12
     asked: list[Asked] = field(default_factory=list)
     _enough: threading.Event = field(default_factory=threading.Event)
 
@@ -70,9 +71,9 @@ class Load:
                 time.sleep(choose.uniform(0.05, 0.5))
                 what = choose.random()
                 settled = [one for one in mine if one.told[-1:] and one.told[-1][1] == "settled"]
-                if what < 0.12 and settled:
+                if what < self.taken_back and settled:
                     self._refund(choose.choice(settled), choose, mine)
-                elif what < 0.3 and mine:
+                elif what < self.taken_back + 0.18 and mine:
                     self._look(agent, choose.choice(mine))
                 else:
                     self._pay(agent, choose, mine)

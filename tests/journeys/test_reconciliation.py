@@ -209,15 +209,6 @@ def test_what_has_settled_and_is_not_told_yet_is_on_its_way_and_no_difference(wo
     assert run["closing"] - run["expected"] in (0, 700)
 
 
-def test_a_line_that_shares_its_key_is_not_matched_by_itself(world: World) -> None:
-    """Each of two lines equals the payment; together they do not, in whatever order and part they are read."""
-    _, key = settled(world)
-    edit(world, key, "duplicate")
-    reconciled(world)
-    assert [case["kind"] for case in cases(world)] == ["duplicate"]
-    assert unmatched(world) == 2
-
-
 def test_a_balance_that_nothing_explains_is_shown(world: World) -> None:
     settled(world)
     assert (reconciled(world)["status"], unmatched(world)) == ("done", 0)
@@ -227,3 +218,11 @@ def test_a_balance_that_nothing_explains_is_shown(world: World) -> None:
     assert reconciled(world)["opened"] == 1
     [case] = cases(world)
     assert (case["kind"], case["theirs"]["amount"] - case["ours"]["amount"]) == ("balance", -1)
+
+
+def test_a_look_at_a_statement_waits_for_its_turn_as_long_as_its_minute(stack: StackInfo) -> None:
+    """Notices share its processes: a look that is thrown away before they are through never comes to its turn."""
+    from codespar.celery import app
+
+    looks = {name: entry for name, entry in app.conf.beat_schedule.items() if entry["task"] == "rails.tasks.reconcile"}
+    assert looks and all(entry["options"]["expires"] >= 60 for entry in looks.values())
