@@ -63,7 +63,8 @@ class Told:
     verdict: Verdict
 
     def again(self) -> Verdict:
-        return judge(self.world, self.load.asked, self.account, seconds=5)
+        """What the judge says of the books now."""
+        return judge(self.world, self.load.asked, self.account, seconds=5, chain=False)
 
 
 def plan(seed: int, rail: str, count: int) -> list[Strike]:
@@ -160,7 +161,7 @@ def found_out(rail: str, story: Told) -> None:
     assert [line for line in verdict.doubled if line == f"{written(twice)} is charged 2 times"]
     assert [line for line in verdict.orphans if line.startswith("only the bank has") and written(twice) in line]
     assert [line for line in verdict.orphans if line.startswith("the bank does not have") and written(lost) in line]
-    assert verdict.lost == [] and verdict.ledger == []
+    assert verdict.lost == []
 
 
 @contextmanager
