@@ -184,12 +184,12 @@ def _read(rail: Connection, org: UUID, pages: list[list[Any]]) -> int:
 
 
 def _table(whole: Times, more: Times, plan: Plan) -> Table:
-    rows = [(f"match {plan.lines[0]:,} lines: {name}", statistics.median(seen)) for name, seen in whole.items()]
+    rows = [(f"match {plan.lines[0]:,} lines: {name}", statistics.median(seen) * 1000) for name, seen in whole.items()]
     rows += [
-        (f"read and match {plan.more:,} lines: {name} ({count:,})", statistics.median(seen))
+        (f"read and match {plan.more:,} lines: {name} ({count:,})", statistics.median(seen) * 1000)
         for (name, seen), count in zip(more.items(), plan.lines, strict=True)
     ]
-    return Table("Statements", ("what", "median seconds"), rows)
+    return Table("Statements", ("what", "median ms"), rows)
 
 
 def _goals(whole: Times, more: Times, plan: Plan) -> Table:
