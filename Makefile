@@ -22,7 +22,8 @@ test: $(STAMP) ## Run the tests on two workers; ARGS="-k name" goes to pytest
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 crash: export CODESPAR_TEST_FAULTS ?= 1000
-crash: $(STAMP) ## Kill and pause everything 1,000 times under load, and judge what is left
+crash: export CODESPAR_TEST_RAIL_FAULTS ?= 2000
+crash: $(STAMP) ## Kill and pause everything 1,000 times, break each rail's requests 2,000 times, and judge what is left
 	@$(PY) -m pytest -s $(ARGS) tests/crash
 
 bench: $(STAMP) ## Measure a payment beside its floors, some 15 minutes; ARGS="--quick" takes two

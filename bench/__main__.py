@@ -8,12 +8,12 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from bench import machine, payments, revocations
+from bench import dead_rail, machine, matching, payments, revocations
 from codespar.launcher import interrupts
 from codespar.launcher.errors import LauncherError
 from codespar.launcher.progress import Progress
 
-BENCHMARKS: dict[str, Any] = {"payments": payments, "revocations": revocations}
+BENCHMARKS: dict[str, Any] = {"payments": payments, "revocations": revocations, "matching": matching, "dead_rail": dead_rail}
 
 
 def main() -> int:

@@ -1,9 +1,10 @@
 """Everything that takes part, on this one machine: Postgres with the durability of production, Valkey, the engine's own processes."""
 
+import json
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +22,8 @@ STATE = Path(os.environ.get("CODESPAR_STATE_DIR") or PROJECT / ".codespar" / "be
 SETTINGS = {"max_connections": "400", "shared_preload_libraries": "pg_stat_statements"}
 # Each access token may ask as often as it can.
 UNLIMITED = {"CODESPAR_REQUESTS_PER_MINUTE": "10000000"}
-SQL = [Path(__file__).with_name("sql") / name for name in ("floor.sql", "history.sql", "mandates.sql")]
+SQL = [Path(__file__).with_name("sql") / name for name in ("floor.sql", "history.sql", "mandates.sql", "statements.sql")]
+TEMPLATE = "bench_template"
 # Where the floor's server finds its database.
 DSN = "BENCH_DSN"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -43,12 +45,17 @@ def about(servers: Cluster) -> str:
 
 
 class Machine:
-    """One database with an engine on it, and the floor's web server when it is wanted. As a context manager it starts and stops."""
+    """One database with an engine on it, and the floor's web server when it is wanted. As a context manager it starts and stops.
 
-    def __init__(self, servers: Cluster, database: str, redis_db: int, *, timings: Path | None = None) -> None:
+    `rails` says where rails are, for a bench that has others than the null rail.
+    """
+
+    def __init__(
+        self, servers: Cluster, database: str, redis_db: int, *, timings: Path | None = None, rails: dict[str, str] | None = None
+    ) -> None:
         self.servers = servers
         self.database = database
-        extra = UNLIMITED | ({steps.FOLDER: str(timings)} if timings else {})
+        extra = UNLIMITED | ({steps.FOLDER: str(timings)} if timings else {}) | ({"CODESPAR_RAIL_URLS": json.dumps(rails)} if rails else {})
         self.stack = Stack(servers, database=database, redis_db=redis_db, names=("api", "console", "dispatcher"), extra_env=extra)
         self.floor_url = f"http://127.0.0.1:{ports.free()}"
         self._timed = timings is not None
@@ -116,13 +123,21 @@ class Machine:
         )
 
 
-def make(servers: Cluster, database: str, migrated: Callable[[str], None]) -> None:
+def make(servers: Cluster, database: str) -> None:
     """A fresh database with the engine's schema and the floor's functions."""
+    _template(servers)
     servers.roles.drop_database(database)
+    servers.roles.create_database(database, template=TEMPLATE)
+
+
+@cache
+def _template(servers: Cluster) -> None:
+    """Migrated once in a run: every database is a copy of it."""
+    servers.roles.drop_database(TEMPLATE)
     private_folder(STATE / "stacks")
-    servers.roles.create_database(database)
-    migrated(database)
-    with servers.postgres.connect(database) as connection:
+    servers.roles.create_database(TEMPLATE)
+    servers.migrate(TEMPLATE)
+    with servers.postgres.connect(TEMPLATE) as connection:
         connection.execute("SET search_path = codespar")
         for file in SQL:
             connection.execute(file.read_bytes())

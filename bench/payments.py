@@ -103,7 +103,7 @@ def _measured(servers: Cluster, plan: Plan, progress: Progress, payers: list[Pay
 def _prepare(servers: Cluster, plan: Plan, progress: Progress) -> list[Payer]:
     """Two databases with the same organisations: one where the hot one's chain is short, one where it is long."""
     with progress.step(f"Making {plan.organisations + HOT} organisations"):
-        machine.make(servers, SMALL, servers.migrate)
+        machine.make(servers, SMALL)
         with Machine(servers, SMALL, 1) as small:
             payers = scene.payers(small, plan.organisations + HOT)
     servers.roles.drop_database(LARGE)
@@ -166,6 +166,11 @@ def _http(here: Machine, payers: Iterator[Payer], number: int) -> Pay:
 
 
 def _engine(here: Machine, payers: Iterator[Payer], number: int) -> Pay:
+    return client(here, payers)
+
+
+def client(here: Machine, payers: Iterator[Payer]) -> Pay:
+    """Pays for one after the other of `payers`, over a connection of its own, and waits for each to settle."""
     connection = _connection(here.info.base_url)
 
     def pay() -> bool:

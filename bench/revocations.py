@@ -44,7 +44,7 @@ def measure(servers: Cluster, plan: Plan, progress: Progress) -> list[Table]:
     """Make the two organisations, take the turns, compare."""
     try:
         with progress.step("Making two organisations"):
-            machine.make(servers, DATABASE, servers.migrate)
+            machine.make(servers, DATABASE)
         with Machine(servers, DATABASE, 3) as here:
             payers = scene.payers(here, 2)
             for payer, count in zip(payers, plan.mandates, strict=True):

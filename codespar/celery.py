@@ -22,10 +22,17 @@ app.autodiscover_tasks()
 # Celery would close all connections of the process after each task, the driver's too: whoever uses one gives it back itself.
 app.conf.CELERY_DB_REUSE_MAX = 10**9
 app.steps["worker"].add(Sweeper)
+# A look at a statement may wait behind notices for its whole minute: what was thrown away sooner would never come to its turn while there
+# is much to do. One that comes when nothing is due any more does nothing.
 app.conf.beat_schedule = {
     "seal": {"task": "codespar.audit.tasks.seal", "schedule": 5.0, "options": {"expires": 10}},
     **{
-        f"reconcile-{rail}": {"task": "rails.tasks.reconcile", "schedule": 5.0, "args": (rail,), "options": {"expires": 5, "queue": "rail"}}
+        f"reconcile-{rail}": {
+            "task": "rails.tasks.reconcile",
+            "schedule": 5.0,
+            "args": (rail,),
+            "options": {"expires": 60, "queue": "rail"},
+        }
         for rail in ADAPTERS
     },
     "notices": {"task": "rails.tasks.notices", "schedule": 2.0, "options": {"expires": 5, "queue": "rail"}},

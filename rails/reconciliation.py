@@ -27,6 +27,8 @@ ACCOUNTS = 20
 LEASE_SECONDS = 120
 # Discrepancies, and settlements, of one run: what is more comes with the next.
 MOST = 500
+# Lines that are matched at once: each call stays far within the time that the database gives it.
+PART = 10_000
 # Each so many runs everything is read again, for rails that tell no balances by which a change of history would be seen.
 WHOLE_EVERY = 60
 # A settlement so much later than the rail says is late.
@@ -167,7 +169,10 @@ def _line(line: StatementLine) -> Row:
 def _match(run: Run, capabilities: Capabilities, account: str) -> None:
     assert run.read is not None
     late = capabilities.settlement_seconds + LATE_SECONDS
+    agreed = _agreed(run, late)
     run.found = dict(db.call("statement_match", run.org, run.id, late, capabilities.statement_seconds, MOST))
+    run.found["matched"] += agreed
+    run.found["found"] += _missing(run, capabilities.statement_seconds)
     _settle(run, run.found["settles"])
     for reference in run.found["deposits"]:
         # Told by the statement instead of a notice: confirmed by a question, like any other.
@@ -186,6 +191,28 @@ def _match(run: Run, capabilities: Capabilities, account: str) -> None:
         for item in run.found["found"]
     ]
     _flag(run, cases or _unexplained(run))
+
+
+def _agreed(run: Run, late: int) -> int:
+    """Match the usual case, part by part: how many lines. What is left is for `statement_match` to judge."""
+    matched = 0
+    after: str | None = ""
+    while after is not None:
+        part = db.call("statement_agree", run.org, run.id, late, after, PART)
+        matched, after = matched + part["matched"], part["last"]
+    return matched
+
+
+def _missing(run: Run, seconds: int) -> list[Row]:
+    """What settled long enough ago and no line tells of, looked for part by part; at most so many."""
+    found: list[Row] = []
+    after: str | None = None
+    while len(found) < MOST:
+        part = db.call("statement_missing", run.org, run.id, seconds, after, PART)
+        found, after = found + part["found"], part["last"]
+        if after is None:
+            break
+    return found[:MOST]
 
 
 def _unexplained(run: Run) -> list[Row]:

@@ -119,7 +119,11 @@ class Handler(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > LARGEST_BODY:
             self.close_connection = True
             raise Refusal(413, "invalid_request", f"send a Content-Length of at most {LARGEST_BODY}")
-        return self.rfile.read(int(length))
+        raw = self.rfile.read(int(length))
+        if len(raw) < int(length):
+            # The client is gone in the middle of it. A part of a form may be a whole form: nothing of it counts.
+            raise HangUp
+        return raw
 
     def _object(self, raw: bytes) -> dict[str, Any] | None:
         if not raw or "json" not in self.headers.get("Content-Type", "json"):

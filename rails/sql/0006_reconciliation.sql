@@ -12,6 +12,9 @@ CREATE TABLE reconciliation_states (
     -- The balance before the first line that there ever was, and the difference to our books that people have accepted since.
     baseline bigint,
     accepted bigint NOT NULL DEFAULT 0,
+    -- What our books had moved out over this rail until then, so that a run adds up what has come since, and not everything there ever was.
+    booked bigint NOT NULL DEFAULT 0,
+    booked_until timestamptz NOT NULL DEFAULT '-infinity',
     runs bigint NOT NULL DEFAULT 0,
     done_at timestamptz,
     next_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -83,7 +86,7 @@ CREATE TABLE statement_lines (
 );
 CREATE UNIQUE INDEX statement_lines_current ON statement_lines (org_id, rail_account_id, line_id) WHERE current;
 CREATE INDEX statement_lines_ref ON statement_lines (org_id, rail_account_id, ref) WHERE current;
-CREATE INDEX statement_lines_open ON statement_lines (org_id, rail_account_id) WHERE current AND NOT matched AND NOT flagged;
+CREATE INDEX statement_lines_open ON statement_lines (org_id, rail_account_id, line_id) WHERE current AND NOT matched AND NOT flagged;
 CALL tenant_table('statement_lines', '{codespar_control,codespar_rail,codespar_auditor}');
 
 CREATE FUNCTION statement_line_fixed() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -208,6 +211,40 @@ BEGIN
 END $$;
 CALL definer('statement_store(uuid,uuid,boolean,jsonb)', '{codespar_rail}');
 
+-- The usual case, a part at a time: of the open lines after one, the first so many are read, and those are matched that are alone under
+-- the key of a payment that has settled, equal in every field, and surely not late. Returns {matched, last}, `last` being null at the end.
+CREATE FUNCTION statement_agree(p_org uuid, p_run uuid, p_late_seconds integer, p_after text, p_limit integer) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    r reconciliations;
+    v_last text;
+    v_until text;
+    v_matched bigint;
+BEGIN
+    PERFORM enter(p_org);
+    SELECT * INTO r FROM reconciliations WHERE org_id = p_org AND id = p_run AND status = 'running';
+    IF r.id IS NULL THEN
+        PERFORM refuse('reconciliations_running', 'this run is over: another process has taken its place');
+    END IF;
+    SELECT l.line_id INTO v_last FROM statement_lines l
+    WHERE l.org_id = p_org AND l.rail_account_id = r.rail_account_id AND l.current AND NOT l.matched AND NOT l.flagged AND l.line_id > p_after
+    ORDER BY l.line_id OFFSET p_limit - 1 LIMIT 1;
+    v_until := coalesce(v_last, (SELECT max(l.line_id) FROM statement_lines l
+        WHERE l.org_id = p_org AND l.rail_account_id = r.rail_account_id AND l.current AND NOT l.matched AND NOT l.flagged));
+    WITH agreed AS (
+        UPDATE statement_lines l SET matched = true FROM payments y
+        WHERE l.org_id = p_org AND l.rail_account_id = r.rail_account_id AND l.current AND NOT l.matched AND NOT l.flagged
+          AND l.line_id > p_after AND l.line_id <= v_until AND l.kind = 'payment'
+          AND y.org_id = p_org AND y.rail = r.rail AND y.rail_ref = l.ref AND y.livemode = r.livemode AND y.status NOT IN ('submitted', 'uncertain')
+          AND y.captured > 0 AND -l.amount = y.captured AND l.currency = y.currency AND l.party = y.rail_payee
+          AND l.at <= y.created_at + make_interval(secs => p_late_seconds)
+          AND NOT EXISTS (SELECT FROM statement_lines o WHERE o.org_id = p_org AND o.rail_account_id = r.rail_account_id AND o.current
+                          AND o.ref = l.ref AND o.line_id <> l.line_id)
+        RETURNING 1)
+    SELECT count(*) INTO v_matched FROM agreed;
+    RETURN jsonb_build_object('matched', v_matched, 'last', v_last);
+END $$;
+CALL definer('statement_agree(uuid,uuid,integer,text,integer)', '{codespar_rail}');
+
 -- What each line that is still open means, all lines of one key taken together. `verdict` is matched, pending, settles, or a kind of discrepancy.
 CREATE FUNCTION statement_judged(p_org uuid, p_account uuid, p_rail text, p_livemode boolean, p_late_seconds integer)
 RETURNS TABLE (verdict text, subject text, line_id text, ref text, payment_id uuid, refund_id uuid, ours jsonb, theirs jsonb) LANGUAGE sql STABLE AS $$
@@ -232,44 +269,47 @@ RETURNS TABLE (verdict text, subject text, line_id text, ref text, payment_id uu
         LEFT JOIN refunds r ON t.kind = 'refund' AND r.org_id = p_org AND r.rail = p_rail AND r.rail_ref = t.ref
         LEFT JOIN payments ry ON ry.org_id = p_org AND ry.id = r.payment_id
         LEFT JOIN credits k ON t.kind = 'deposit' AND k.org_id = p_org AND k.rail = p_rail AND k.livemode = p_livemode AND k.reference = t.provider_id
+    ), judged AS (
+        SELECT t.*, CASE t.kind
+                WHEN 'payment' THEN CASE
+                    WHEN t.payment IS NULL THEN 'extra'
+                    WHEN t.currency <> t.payment_currency OR t.other_currency <> t.payment_currency THEN 'currency'
+                    WHEN t.party <> t.rail_payee OR t.other_party <> t.rail_payee THEN 'payee'
+                    WHEN t.payment_status IN ('submitted', 'uncertain') THEN CASE
+                        WHEN -t.amount = t.asked AND t.lines = 1 AND coalesce(t.payment_provider = t.provider_id, true) AND NOT t.flagged THEN 'settles'
+                        WHEN -t.amount = t.asked THEN 'pending'
+                        WHEN t.lines > 1 AND -t.amount > t.asked THEN 'duplicate'
+                        WHEN -t.amount > t.asked OR t.amount > 0 THEN 'amount' ELSE 'pending' END
+                    WHEN t.captured = 0 THEN 'status'
+                    WHEN t.lines > 1 AND -t.amount <> t.captured THEN 'duplicate'
+                    WHEN -t.amount <> t.captured THEN 'amount'
+                    WHEN t.at > t.sent_at + make_interval(secs => p_late_seconds) THEN 'late'
+                    ELSE 'matched' END
+                WHEN 'refund' THEN CASE
+                    WHEN t.refund IS NULL THEN 'extra'
+                    WHEN t.currency <> t.refund_currency OR t.other_currency <> t.refund_currency THEN 'currency'
+                    WHEN t.refund_status IN ('authorized', 'submitted', 'uncertain') THEN CASE WHEN t.amount = t.refund_amount THEN 'pending' ELSE 'amount' END
+                    WHEN t.refund_status <> 'settled' THEN 'status'
+                    WHEN t.lines > 1 AND t.amount <> t.refund_amount THEN 'duplicate'
+                    WHEN t.amount <> t.refund_amount THEN 'amount' ELSE 'matched' END
+                WHEN 'deposit' THEN CASE
+                    WHEN t.credit_status IS NULL OR t.credit_status = 'pending' THEN 'pending'
+                    WHEN t.credit_status = 'refused' THEN 'status'
+                    WHEN t.currency <> t.credit_currency THEN 'currency'
+                    WHEN t.lines > 1 THEN 'duplicate'
+                    WHEN t.amount <> t.credit_amount THEN 'amount' ELSE 'matched' END
+                ELSE 'extra' END AS verdict
+        FROM known t
     )
-    SELECT CASE t.kind
-            WHEN 'payment' THEN CASE
-                WHEN t.payment IS NULL THEN 'extra'
-                WHEN t.currency <> t.payment_currency OR t.other_currency <> t.payment_currency THEN 'currency'
-                WHEN t.party <> t.rail_payee OR t.other_party <> t.rail_payee THEN 'payee'
-                WHEN t.payment_status IN ('submitted', 'uncertain') THEN CASE
-                    WHEN -t.amount = t.asked AND t.lines = 1 AND coalesce(t.payment_provider = t.provider_id, true) AND NOT t.flagged THEN 'settles'
-                    WHEN -t.amount = t.asked THEN 'pending'
-                    WHEN t.lines > 1 AND -t.amount > t.asked THEN 'duplicate'
-                    WHEN -t.amount > t.asked OR t.amount > 0 THEN 'amount' ELSE 'pending' END
-                WHEN t.captured = 0 THEN 'status'
-                WHEN t.lines > 1 AND -t.amount <> t.captured THEN 'duplicate'
-                WHEN -t.amount <> t.captured THEN 'amount'
-                WHEN t.at > t.sent_at + make_interval(secs => p_late_seconds) THEN 'late'
-                ELSE 'matched' END
-            WHEN 'refund' THEN CASE
-                WHEN t.refund IS NULL THEN 'extra'
-                WHEN t.currency <> t.refund_currency OR t.other_currency <> t.refund_currency THEN 'currency'
-                WHEN t.refund_status IN ('authorized', 'submitted', 'uncertain') THEN CASE WHEN t.amount = t.refund_amount THEN 'pending' ELSE 'amount' END
-                WHEN t.refund_status <> 'settled' THEN 'status'
-                WHEN t.lines > 1 AND t.amount <> t.refund_amount THEN 'duplicate'
-                WHEN t.amount <> t.refund_amount THEN 'amount' ELSE 'matched' END
-            WHEN 'deposit' THEN CASE
-                WHEN t.credit_status IS NULL OR t.credit_status = 'pending' THEN 'pending'
-                WHEN t.credit_status = 'refused' THEN 'status'
-                WHEN t.currency <> t.credit_currency THEN 'currency'
-                WHEN t.lines > 1 THEN 'duplicate'
-                WHEN t.amount <> t.credit_amount THEN 'amount' ELSE 'matched' END
-            ELSE 'extra' END,
-        t.name, t.line_id, t.ref, t.payment, t.refund,
-        CASE WHEN t.payment IS NOT NULL THEN jsonb_build_object('status', t.payment_status, 'amount', -coalesce(nullif(t.captured, 0), t.asked), 'currency', t.payment_currency, 'payee', t.rail_payee)
+    SELECT t.verdict, t.name, t.line_id, t.ref, t.payment, t.refund,
+        CASE WHEN t.verdict = 'matched' THEN NULL
+             WHEN t.payment IS NOT NULL THEN jsonb_build_object('status', t.payment_status, 'amount', -coalesce(nullif(t.captured, 0), t.asked), 'currency', t.payment_currency, 'payee', t.rail_payee)
              WHEN t.refund IS NOT NULL THEN jsonb_build_object('status', t.refund_status, 'amount', t.refund_amount, 'currency', t.refund_currency)
              WHEN t.credit_status IS NOT NULL THEN jsonb_build_object('status', t.credit_status, 'amount', t.credit_amount, 'currency', t.credit_currency)
              ELSE '{}' END,
-        jsonb_build_object('lines', t.lines, 'amount', t.amount, 'currency', CASE t.currency WHEN t.payment_currency THEN t.other_currency ELSE t.currency END,
-            'payee', CASE t.party WHEN t.rail_payee THEN t.other_party ELSE t.party END, 'at', utc(t.at), 'provider_id', t.provider_id, 'kind', t.kind)
-    FROM known t
+        CASE WHEN t.verdict <> 'matched' THEN jsonb_build_object('lines', t.lines, 'amount', t.amount, 'currency', CASE t.currency WHEN t.payment_currency THEN t.other_currency ELSE t.currency END,
+            'payee', CASE t.party WHEN t.rail_payee THEN t.other_party ELSE t.party END, 'at', utc(t.at), 'provider_id', t.provider_id, 'kind', t.kind) END
+    FROM judged t
 $$;
 
 -- Matches what agrees, and returns what does not: {matched, pending, expected, settles: [...], found: [...]}, at most p_most of each.
@@ -278,9 +318,12 @@ DECLARE
     r reconciliations;
     s reconciliation_states;
     v jsonb;
-    v_expected bigint;
+    v_due timestamptz;
+    -- No transaction is open for so long: what was booked before is all there.
+    v_closed timestamptz := clock_timestamp() - interval '10 minutes';
+    v_before bigint;
+    v_booked bigint;
     v_pending bigint;
-    v_missing jsonb;
 BEGIN
     PERFORM enter(p_org);
     SELECT * INTO r FROM reconciliations WHERE org_id = p_org AND id = p_run AND status = 'running';
@@ -288,6 +331,9 @@ BEGIN
         PERFORM refuse('reconciliations_running', 'this run is over: another process has taken its place');
     END IF;
     SELECT * INTO s FROM reconciliation_states WHERE org_id = p_org AND rail_account_id = r.rail_account_id;
+    -- What settled before that stands in the statement; what settled later need not, and is on its way to it.
+    v_due := r.started_at - make_interval(secs => p_missing_seconds);
+    -- Lines and books are read in one statement, and so at one moment: a payment that settles meanwhile is in both or in neither.
     WITH judged AS MATERIALIZED (
         SELECT * FROM statement_judged(p_org, r.rail_account_id, r.rail, r.livemode, p_late_seconds)
     ), matched AS (
@@ -299,35 +345,89 @@ BEGIN
         SELECT * FROM judged j WHERE j.verdict NOT IN ('matched', 'pending', 'settles')
           AND NOT EXISTS (SELECT FROM discrepancies d WHERE d.org_id = p_org AND d.rail_account_id = r.rail_account_id AND d.kind = j.verdict AND d.subject = j.subject)
         LIMIT p_most
+    ), moved AS (
+        SELECT t.amount, t.created_at FROM accounts a JOIN transfers t ON t.org_id = p_org AND t.credit_id = a.id AND t.created_at > s.booked_until
+        WHERE a.org_id = p_org AND a.rail = r.rail AND a.livemode = r.livemode AND a.kind IN ('clearing', 'external')
+        UNION ALL
+        SELECT -t.amount, t.created_at FROM accounts a JOIN transfers t ON t.org_id = p_org AND t.debit_id = a.id AND t.created_at > s.booked_until
+        WHERE a.org_id = p_org AND a.rail = r.rail AND a.livemode = r.livemode AND a.kind IN ('clearing', 'external')
+    ), told_later AS (
+        SELECT y.captured AS amount FROM payment_transitions t JOIN payments y ON y.org_id = p_org AND y.id = t.payment_id
+        WHERE t.org_id = p_org AND t.to_state = 'settled' AND t.from_state IN ('submitted', 'uncertain') AND t.at >= v_due
+          AND y.rail = r.rail AND y.livemode = r.livemode AND NOT EXISTS (SELECT FROM statement_lines l
+              WHERE l.org_id = p_org AND l.rail_account_id = r.rail_account_id AND l.current AND l.ref = y.rail_ref)
+        UNION ALL
+        SELECT -f.amount FROM refunds f JOIN payments y ON y.org_id = p_org AND y.id = f.payment_id
+        WHERE f.org_id = p_org AND f.rail = r.rail AND f.status = 'settled' AND f.updated_at >= v_due AND y.livemode = r.livemode
+          AND NOT EXISTS (SELECT FROM statement_lines l
+              WHERE l.org_id = p_org AND l.rail_account_id = r.rail_account_id AND l.current AND l.ref = f.rail_ref)
+        UNION ALL
+        SELECT -k.amount FROM credits k
+        WHERE k.org_id = p_org AND k.rail = r.rail AND k.livemode = r.livemode AND k.status = 'confirmed' AND k.created_at >= v_due
+          AND NOT EXISTS (SELECT FROM statement_lines l
+              WHERE l.org_id = p_org AND l.rail_account_id = r.rail_account_id AND l.current AND l.kind = 'deposit' AND l.provider_id = k.reference)
     )
     SELECT jsonb_build_object('matched', (SELECT count(*) FROM matched), 'pending', (SELECT count(*) FROM judged WHERE verdict IN ('pending', 'settles')),
             'settles', (SELECT coalesce(jsonb_agg(to_jsonb(x)), '[]') FROM (SELECT * FROM judged WHERE verdict = 'settles' LIMIT p_most) x),
             'found', (SELECT coalesce(jsonb_agg(to_jsonb(d)), '[]') FROM due d),
             'deposits', (SELECT coalesce(jsonb_agg(DISTINCT theirs->>'provider_id'), '[]') FROM judged j WHERE j.verdict = 'pending' AND j.theirs->>'kind' = 'deposit')),
            coalesce((SELECT sum((theirs->>'amount')::bigint) FROM judged WHERE verdict IN ('pending', 'settles')), 0)
-    INTO v, v_pending;
-    -- What our books have settled long enough ago and the statement does not have; and what it had and has no more.
-    SELECT coalesce(jsonb_agg(to_jsonb(m)), '[]') INTO v_missing FROM (
-        SELECT 'missing' AS verdict, y.rail_ref AS subject, y.rail_ref AS ref, NULL AS line_id, y.id AS payment_id, NULL::uuid AS refund_id,
-               jsonb_build_object('status', y.status, 'amount', -y.captured, 'currency', y.currency, 'payee', y.rail_payee) AS ours, '{}'::jsonb AS theirs
-        FROM payments y JOIN payment_transitions t ON t.org_id = p_org AND t.payment_id = y.id AND t.to_state = 'settled' AND t.from_state IN ('submitted', 'uncertain')
-        WHERE y.org_id = p_org AND y.rail = r.rail AND y.livemode = r.livemode AND y.captured > 0 AND t.at < r.started_at - make_interval(secs => p_missing_seconds)
-          AND (r.whole OR t.at > coalesce(s.done_at, '-infinity') - make_interval(secs => p_missing_seconds + 120))
-          AND NOT EXISTS (SELECT FROM statement_lines l WHERE l.org_id = p_org AND l.rail_account_id = r.rail_account_id AND l.ref = y.rail_ref AND l.current
-                          AND (NOT r.whole OR l.last_run = p_run))
-          AND NOT EXISTS (SELECT FROM discrepancies d WHERE d.org_id = p_org AND d.rail_account_id = r.rail_account_id AND d.kind = 'missing' AND d.subject = y.rail_ref)
-        LIMIT p_most) m;
-    -- The books of this account: what it had before us, what came in, what left, and what came back.
-    v_expected := s.baseline + s.accepted
-        + coalesce((SELECT sum(amount) FROM credits WHERE org_id = p_org AND rail = r.rail AND livemode = r.livemode AND status = 'confirmed'), 0)
-        - coalesce((SELECT sum(captured - refunded) FROM payments WHERE org_id = p_org AND rail = r.rail AND livemode = r.livemode AND captured > 0), 0) + v_pending;
-    RETURN v || jsonb_build_object('expected', v_expected, 'found', (v->'found') || v_missing,
+               + coalesce((SELECT sum(amount) FROM told_later), 0),
+           s.booked + coalesce((SELECT sum(amount) FROM moved WHERE created_at <= v_closed), 0),
+           -- Whoever reads everything adds up everything, payment by payment; all others, what the clearing account has had since.
+           CASE WHEN r.whole THEN
+               coalesce((SELECT sum(captured - refunded) FROM payments WHERE org_id = p_org AND rail = r.rail AND livemode = r.livemode AND captured > 0), 0)
+               - coalesce((SELECT sum(amount) FROM credits WHERE org_id = p_org AND rail = r.rail AND livemode = r.livemode AND status = 'confirmed'), 0)
+           ELSE s.booked + coalesce((SELECT sum(amount) FROM moved), 0) END
+    INTO v, v_pending, v_before, v_booked;
+    UPDATE reconciliation_states SET booked = v_before, booked_until = greatest(booked_until, v_closed)
+    WHERE org_id = p_org AND rail_account_id = r.rail_account_id;
+    -- What the account had before us, what moved since by our books, and what only one of the two has told yet.
+    RETURN v || jsonb_build_object('expected', s.baseline + s.accepted - v_booked + v_pending,
         'open', (SELECT count(*) FROM discrepancies d WHERE d.org_id = p_org AND d.rail_account_id = r.rail_account_id
                  AND NOT EXISTS (SELECT FROM discrepancy_resolutions x WHERE x.org_id = p_org AND x.discrepancy_id = d.id)),
         'open_before', coalesce((SELECT x.cases FROM reconciliations x WHERE x.org_id = p_org AND x.rail_account_id = r.rail_account_id AND x.status = 'done'
                                 ORDER BY x.started_at DESC LIMIT 1), 0), 'accepted', s.accepted);
 END $$;
 CALL definer('statement_match(uuid,uuid,integer,integer,integer)', '{codespar_rail}');
+
+-- What our books have settled long enough ago and the statement does not have; and what it had and has no more. A part at a time, in the
+-- order in which it settled after p_after (null: from where the last run ended): {found, last}, `last` being null at the end.
+CREATE FUNCTION statement_missing(p_org uuid, p_run uuid, p_missing_seconds integer, p_after timestamptz, p_limit integer) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    r reconciliations;
+    v_after timestamptz := p_after;
+    v_due timestamptz;
+    v_last timestamptz;
+    v_found jsonb;
+BEGIN
+    PERFORM enter(p_org);
+    SELECT * INTO r FROM reconciliations WHERE org_id = p_org AND id = p_run AND status = 'running';
+    IF r.id IS NULL THEN
+        PERFORM refuse('reconciliations_running', 'this run is over: another process has taken its place');
+    END IF;
+    v_due := r.started_at - make_interval(secs => p_missing_seconds);
+    IF v_after IS NULL AND r.whole THEN
+        v_after := '-infinity';
+    ELSIF v_after IS NULL THEN
+        SELECT coalesce(s.done_at, '-infinity') - make_interval(secs => p_missing_seconds + 120) INTO v_after
+        FROM reconciliation_states s WHERE s.org_id = p_org AND s.rail_account_id = r.rail_account_id;
+    END IF;
+    SELECT t.at INTO v_last FROM payment_transitions t WHERE t.org_id = p_org AND t.to_state = 'settled' AND t.at > v_after AND t.at < v_due
+    ORDER BY t.at OFFSET p_limit - 1 LIMIT 1;
+    SELECT coalesce(jsonb_agg(to_jsonb(m)), '[]') INTO v_found FROM (
+        SELECT 'missing' AS verdict, y.rail_ref AS subject, y.rail_ref AS ref, NULL AS line_id, y.id AS payment_id, NULL::uuid AS refund_id,
+               jsonb_build_object('status', y.status, 'amount', -y.captured, 'currency', y.currency, 'payee', y.rail_payee) AS ours, '{}'::jsonb AS theirs
+        FROM payment_transitions t JOIN payments y ON y.org_id = p_org AND y.id = t.payment_id
+        WHERE t.org_id = p_org AND t.to_state = 'settled' AND t.from_state IN ('submitted', 'uncertain') AND t.at > v_after AND t.at < v_due
+          AND t.at <= coalesce(v_last, v_due) AND y.rail = r.rail AND y.livemode = r.livemode AND y.captured > 0
+          AND NOT EXISTS (SELECT FROM statement_lines l WHERE l.org_id = p_org AND l.rail_account_id = r.rail_account_id AND l.ref = y.rail_ref AND l.current
+                          AND (NOT r.whole OR l.last_run = p_run))
+          AND NOT EXISTS (SELECT FROM discrepancies d WHERE d.org_id = p_org AND d.rail_account_id = r.rail_account_id AND d.kind = 'missing' AND d.subject = y.rail_ref)
+        ) m;
+    RETURN jsonb_build_object('found', v_found, 'last', v_last);
+END $$;
+CALL definer('statement_missing(uuid,uuid,integer,timestamp with time zone,integer)', '{codespar_rail}');
 
 -- kinds: reconciliation.flagged. One case for each item; what has its case already is left out by its unique name.
 CREATE FUNCTION discrepancies_open(p_org uuid, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$

@@ -358,7 +358,12 @@ def test_a_run_that_is_over_stores_and_opens_nothing(rail: Any, shared_world: Wo
             [account] = connection.execute("SELECT rail_account_id FROM reconciliation_states").fetchall()
             for run in (over := [uuid4(), uuid4()]):
                 connection.execute("SELECT reconciliation_begin(%s, %s, %s)", [raw_id(shared_world.org), account["rail_account_id"], run])
-        for query in ("SELECT statement_store(%s, %s, false, '[]')", "SELECT statement_match(%s, %s, 60, 5, 10)"):
+        for query in (
+            "SELECT statement_store(%s, %s, false, '[]')",
+            "SELECT statement_agree(%s, %s, 60, '', 10)",
+            "SELECT statement_match(%s, %s, 60, 5, 10)",
+            "SELECT statement_missing(%s, %s, 5, NULL, 10)",
+        ):
             with pytest.raises(psycopg.Error, match="reconciliations_running"):
                 connection.execute(query, [raw_id(shared_world.org), over[0]])
     record = rail.pen.record(

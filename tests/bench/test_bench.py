@@ -47,7 +47,7 @@ def test_every_contestant_pays_in_every_cell(said: dict[str, list[list[str]]]) -
 
 def test_each_goal_is_told_with_its_figure(said: dict[str, list[list[str]]]) -> None:
     rows = table(said, "Goals")
-    assert len(rows) == 13
+    assert len(rows) == 17
     assert all(float(row[1]) > 0 and re.match("at (least|most) ", row[2]) and row[3] in ("met", "missed") for row in rows)
 
 
@@ -80,3 +80,20 @@ def test_everything_is_revoked_and_one_row_a_scope_says_so(said: dict[str, list[
         (what, count) for what in ("revoke agent", "revoke project", "revoke org", "refuse the next payment") for count in ("10", "100")
     }
     assert table(said, "Rows that say what is revoked")[0][-1] == "6", "three scopes of two organisations"
+
+
+def test_a_statement_is_matched_by_the_engine_and_by_the_bare_join(said: dict[str, list[list[str]]]) -> None:
+    rows = table(said, "Statements")
+    assert [row[0] for row in rows] == [
+        "match 300 lines: sql join",
+        "match 300 lines: engine",
+        "read and match 50 lines: after many (300)",
+        "read and match 50 lines: after few (100)",
+    ]
+    assert all(float(row[1]) > 0 for row in rows)
+
+
+def test_a_rail_is_paid_over_alone_and_beside_a_dead_one(said: dict[str, list[list[str]]]) -> None:
+    rows = table(said, "Payments over one rail, with another one dead")
+    assert [row[0] for row in rows] == ["alone", "beside a rail where nobody listens", "beside a rail that never answers"]
+    assert all(float(cell) > 0 for row in rows for cell in row[1:])

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +29,16 @@ _CELERY, _SETTLED_SECONDS = ("dispatcher", "worker"), 2.0
 
 @dataclass
 class Engine:
-    """The servers, the processes on them, and the proxy between dispatcher and bank."""
+    """The servers, the processes on them, and the proxies between dispatcher and bank: one for each rail, `rail` the sandbox's."""
 
     cluster: Cluster
     stack: Stack
-    rail: RequestProxy
+    rails: Mapping[str, RequestProxy]
     _ready: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def rail(self) -> RequestProxy:
+        return self.rails["sandbox"]
 
     def find(self, part: str) -> list[Process]:
         """The processes that are `part` now: a server or one of the stack's names, or its `child`. None of them while it starts."""
@@ -85,18 +89,20 @@ def alone(names: Sequence[str] = NAMES, **settings: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def behind_proxy(plan: Stack) -> Iterator[Engine]:
-    """`plan`, which was not started, with a proxy between its dispatcher and its bank."""
+def behind_proxy(plan: Stack, rails: Sequence[str] = ("sandbox",), stack: type[Stack] = Stack, **more: str) -> Iterator[Engine]:
+    """`plan`, which was not started, with a proxy between its dispatcher and its bank for each of `rails`; `more` is for its environment."""
     bank = urlsplit(plan.info.sandbox_url)
     assert bank.hostname and bank.port
-    with RequestProxy(bank.hostname, bank.port) as rail:
-        extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_RAIL_URLS": json.dumps({"sandbox": f"http://127.0.0.1:{rail.port}"})}
+    with contextlib.ExitStack() as open_:
+        proxies = {rail: open_.enter_context(RequestProxy(bank.hostname, bank.port)) for rail in rails}
+        urls = {rail: f"http://127.0.0.1:{proxy.port}" + ("" if rail == "sandbox" else f"/{rail}-api") for rail, proxy in proxies.items()}
+        extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_RAIL_URLS": json.dumps(urls), **more}
         # The bank's port is kept from one stack to the next.
         where = {"database": plan.info.database, "redis_db": plan.info.redis_db}
-        stack = Stack(plan.cluster, names=plan.names, extra_env=extra, **where)
-        stack.supervisor.max_restarts, stack.supervisor.longest_backoff_seconds = 10**6, 0.001
-        with stack:
-            yield Engine(plan.cluster, stack, rail)
+        running = stack(plan.cluster, names=plan.names, extra_env=extra, **where)
+        running.supervisor.max_restarts, running.supervisor.longest_backoff_seconds = 10**6, 0.001
+        with running:
+            yield Engine(plan.cluster, running, proxies)
 
 
 def kill(process: Process) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 import httpx2
 
 from rails.states import TRANSITIONS
+from tests.crash import banks
+from tests.crash.banks import Account, Writing
 from tests.crash.load import Asked
 from tests.support import books, verifying
 from tests.support.world import World, raw_id
@@ -17,8 +19,11 @@ _OPEN_PAYMENTS = (
     "SELECT status, count(*) AS n FROM payments WHERE status IN ('authorized', 'submitted', 'uncertain', 'reversing') GROUP BY 1"
 )
 _OPEN_REFUNDS = "SELECT status, count(*) AS n FROM refunds WHERE status IN ('authorized', 'submitted', 'uncertain') GROUP BY 1"
-# The bank had booked them, and its answer did not arrive or was not booked.
-_FOUND = "SELECT count(*) AS n FROM attempt_results r JOIN attempts a ON a.id = r.attempt_id WHERE r.source = 'query' AND r.result = 'settled' AND operation = 'pay'"
+# The bank had taken them, and its answer did not arrive or was not booked.
+_FOUND = """
+SELECT count(*) AS n FROM payments p JOIN attempts a ON a.payment_id = p.id AND a.operation = 'pay' WHERE p.captured > 0 AND NOT EXISTS (
+    SELECT FROM attempt_results r WHERE r.attempt_id = a.id AND r.source = 'answer' AND r.result IN ('settled', 'accepted', 'reserved'))
+"""
 # A refund has no table of its own in Python: what may follow what is in the functions that write it.
 _REFUND_STEPS = {"authorized": {"submitted", "uncertain", "settled", "failed"}, "submitted": {"uncertain", "settled", "failed"}}
 _REFUND_STEPS["uncertain"] = {"settled", "failed"}
@@ -57,25 +62,39 @@ def quiet(world: World, seconds: float = 180) -> list[str]:
     return []
 
 
-def judge(world: World, asked: list[Asked], *, seconds: float = 180) -> Verdict:
-    """Wait until nothing is open any more, then compare everything with everything."""
+def judge(world: World, asked: list[Asked], account: Account | None = None, *, seconds: float = 180, chain: bool = True) -> Verdict:
+    """Wait until nothing is open any more, then compare everything with everything. `account` is the one that paid: the usual one.
+
+    Not `chain`: without the chain, which takes longest.
+    """
     still = quiet(world, seconds)
+    account = account or banks.usual(world)
     bank = httpx2.get(f"{world.info.sandbox_url}/_ledger", timeout=30).json()
     ours = {f"pay_{row['id'].hex}": row for row in world.rows("SELECT * FROM payments")}
     refunds = {f"ref_{row['id'].hex}": row for row in world.rows("SELECT * FROM refunds")}
-    booked = [row for row in bank["payments"] if row["account"] == world.account]
-    given = [row for row in bank["refunds"] if row["account"] == world.account]
+    booked = [row for row in bank["payments"] if row["account"] == account.name]
+    given = [row for row in bank["refunds"] if row["account"] == account.name]
     states = Counter([f"payments {row['status']}" for row in ours.values()] + [f"refunds {row['status']}" for row in refunds.values()])
     states["payments found by asking"] = world.rows(_FOUND)[0]["n"]
+    states.update([f"bank's payments {row['status']}" for row in booked] + [f"bank's refunds {row['status']}" for row in given])
+    # What the bank has for us elsewhere, and what it has more or less than at first here.
+    balance = bank["balances"][world.account] + (0 if account.name == world.account else bank["balances"][account.name] - account.opening)
     return Verdict(
         states,
-        still + [f"{name} needs a human" for name, row in {**ours, **refunds}.items() if row["status"] == "needs_human"],
+        still
+        + [f"{name} needs a human" for name, row in {**ours, **refunds}.items() if row["status"] == "needs_human"]
+        + _kept(booked, given),
         _lost(world, asked, ours, refunds),
         _doubled(asked, booked, given, ours),
-        _orphans(booked, given, ours, refunds),
-        _unbalanced(world, booked, given, bank["balances"][world.account]),
-        _unsound(world),
+        _orphans(booked, given, ours, refunds, account.writing),
+        _unbalanced(world, booked, given, balance),
+        _unsound(world) if chain else [],
     )
+
+
+def _kept(booked: list[Row], given: list[Row]) -> list[str]:
+    """What the bank still holds for us, or still means to move, though nothing of ours is open."""
+    return [f"the bank has left open {row}" for row in booked + given if row["status"] in ("accepted", "reserved")]
 
 
 def _lost(world: World, asked: list[Asked], ours: dict[str, Row], refunds: dict[str, Row]) -> list[str]:
@@ -114,17 +133,18 @@ def _doubled(asked: list[Asked], booked: list[Row], given: list[Row], ours: dict
     return found
 
 
-def _orphans(booked: list[Row], given: list[Row], ours: dict[str, Row], refunds: dict[str, Row]) -> list[str]:
+def _orphans(booked: list[Row], given: list[Row], ours: dict[str, Row], refunds: dict[str, Row], writing: Writing) -> list[str]:
     """What the bank has moved and we have not booked, or the other way round, or otherwise."""
+    of = {name: writing.payment(bytes(row["rail_key"])) for name, row in ours.items()}
     at_bank = {(row["reference"], row["key"], row["id"], row["amount"]) for row in booked if row["status"] == "settled"}
     with_us = {
-        (name, bytes(row["rail_key"]).hex(), row["provider_id"], row["amount"])
+        (writing.reference(name), of[name], row["provider_id"], row["amount"])
         for name, row in ours.items()
         if row["status"] in ("settled", "reversing", "reversed")
     }
     back_at_bank = {(row["key"], row["payment"], row["id"], row["amount"]) for row in given if row["status"] == "settled"}
     back_with_us = {
-        (bytes(row["rail_key"]).hex(), bytes(ours[f"pay_{row['payment_id'].hex}"]["rail_key"]).hex(), row["provider_id"], row["amount"])
+        (writing.refund(bytes(row["rail_key"])), of[f"pay_{row['payment_id'].hex}"], row["provider_id"], row["amount"])
         for row in refunds.values()
         if row["status"] == "settled"
     }

@@ -34,10 +34,16 @@ class Asked:
 
 @dataclass
 class Load:
-    """`asked` is the journal: what a client may rely on."""
+    """`asked` is the journal: what a client may rely on. `asks` is what each payment asks for beside its amount.
+
+    `taken_back` is how often, of one, it is asked for something back; not `parts`: what comes back comes back whole.
+    """
 
     world: World
     seed: int
+    asks: Json = field(default_factory=dict)
+    parts: bool = True
+    taken_back: float = 0.12
     asked: list[Asked] = field(default_factory=list)
     _enough: threading.Event = field(default_factory=threading.Event)
 
@@ -65,9 +71,9 @@ class Load:
                 time.sleep(choose.uniform(0.05, 0.5))
                 what = choose.random()
                 settled = [one for one in mine if one.told[-1:] and one.told[-1][1] == "settled"]
-                if what < 0.12 and settled:
+                if what < self.taken_back and settled:
                     self._refund(choose.choice(settled), choose, mine)
-                elif what < 0.3 and mine:
+                elif what < self.taken_back + 0.18 and mine:
                     self._look(agent, choose.choice(mine))
                 else:
                     self._pay(agent, choose, mine)
@@ -76,7 +82,7 @@ class Load:
         asked = self._new(Asked(secrets.token_hex(12), choose.randint(1, 60)))
         mine.append(asked)
         wait = {} if choose.random() < 0.3 else {"Prefer": "respond-async"}
-        body = self.world.body(asked.amount)
+        body = self.world.body(asked.amount, **self.asks)
         self._ask(asked, lambda: agent.post("/v1/payments", json=body, headers={"Idempotency-Key": asked.key, **wait}))
         if choose.random() < 0.1:
             # A client that lost the answer, or asks twice.
@@ -89,7 +95,8 @@ class Load:
     def _refund(self, of: Asked, choose: random.Random, mine: list[Asked]) -> None:
         """Each payment at most once, a part of it or all."""
         mine.remove(of)
-        asked = self._new(Asked(secrets.token_hex(12), choose.randint(1, of.amount), refunds=of.told[0][0]))
+        amount = choose.randint(1, of.amount) if self.parts else of.amount
+        asked = self._new(Asked(secrets.token_hex(12), amount, refunds=of.told[0][0]))
         body = {"amount": {"amount": asked.amount, "currency": BRL}}
         owner = {"Authorization": f"Bearer {self.world.tokens['owner']}", "Idempotency-Key": asked.key}
         url = f"{self.world.info.console_url}/v1/payments/{asked.refunds}/refund"

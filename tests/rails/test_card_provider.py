@@ -9,7 +9,9 @@ import json
 import pathlib
 import re
 import signal
+import socket
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -53,6 +55,18 @@ def test_an_authorisation_reserves_and_a_capture_moves(bank: CardBank) -> None:
     assert (done["status"], done["amount_capturable"], done["amount_received"]) == ("succeeded", 0, 6000)
     assert bank.balance() == 4000
     assert bank.call("GET", f"/v1/payment_intents/{made['id']}") == (200, done)
+
+
+def test_a_request_that_was_cut_off_is_no_request(bank: CardBank) -> None:
+    """What had arrived of the form would be a form: of somebody else's payee, or without our key."""
+    form = urllib.parse.urlencode(bank.fields()).encode()
+    head = f"POST /card-api/v1/payment_intents HTTP/1.1\r\nHost: bank\r\nAuthorization: Bearer {bank.api_key}\r\n".encode()
+    head += f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", bank.provider.port), timeout=5) as line:
+        line.sendall(head + form[: form.index(b"&transfer_data")])
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(1000) == b""
+    assert bank.booked() == []
 
 
 def test_a_canceled_authorisation_gives_the_money_back(bank: CardBank) -> None:

@@ -4,13 +4,13 @@ import contextlib
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.support.proxy import Proxy, reset
 
-STRIKES = ("drop_before", "drop_after", "delay", "half_request", "half_answer", "duplicate", "corrupt")
+STRIKES = ("drop_before", "drop_after", "delay", "half_request", "half_answer", "duplicate", "corrupt", "reorder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Strike:
 
     drop_before: the rail never sees it. drop_after: the rail answers and nobody hears it. delay: it arrives `seconds` late.
     half_request and half_answer: a part of the bytes (`share`), then the end. duplicate: it arrives again, `seconds` later.
-    corrupt: bytes of the answer (at `share`) are rubbish.
+    corrupt: bytes of the answer (at `share`) are rubbish. reorder: the next request overtakes it, or none within `seconds`.
+    none: nothing happens to it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class RequestProxy(Proxy):
     """A `Proxy` for HTTP with `Content-Length` bodies. Each planned strike hits one request, in the order of planning.
 
     `lag` is how many seconds each answer is on its way: the time in which the rail has booked what its client has not heard of.
+    `made` counts the strikes that have found their request.
     """
 
     lag = 0.0
@@ -38,6 +40,10 @@ class RequestProxy(Proxy):
     def __init__(self, host: str, port: int) -> None:
         self._planned: deque[Strike] = deque()
         self._held: threading.Event | None = None
+        self._under_way = 0
+        self._passed = threading.Condition()
+        self._passes = 0
+        self.made: Counter[str] = Counter()
         self.holding = threading.Event()
         super().__init__(host, port)
 
@@ -48,6 +54,11 @@ class RequestProxy(Proxy):
     def planned(self) -> int:
         """How many strikes have not found their request yet."""
         return len(self._planned)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests were taken and may still arrive."""
+        return self._under_way
 
     @contextlib.contextmanager
     def holding_writes(self) -> Iterator[None]:
@@ -74,12 +85,24 @@ class RequestProxy(Proxy):
                     server = self._connect()
                     with self._lock:
                         self._pairs.append((client, server))
-                if not self._pass(client, server, request):
+                with self._counted():
+                    goes_on = self._pass(client, server, request)
+                if not goes_on:
                     break
         except OSError:
             pass
         for one in filter(None, (client, server)):
             reset(one)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
 
     def _connect(self) -> socket.socket:
         server = socket.create_connection(self.target, timeout=5)
@@ -93,8 +116,11 @@ class RequestProxy(Proxy):
             return False
         if strike.name == "half_request":
             return _half(server, request, strike.share)
+        if strike.name == "reorder":
+            self._be_overtaken(strike.seconds)
         self._wait(request, strike.seconds if strike.name == "delay" else 0.0)
         server.sendall(request)
+        self._tell_passed()
         answer = _message(server)
         if not answer or strike.name == "drop_after":
             return False
@@ -108,7 +134,9 @@ class RequestProxy(Proxy):
 
     def _next(self) -> Strike:
         with self._lock:
-            return self._planned.popleft() if self._planned else Strike("none")
+            strike = self._planned.popleft() if self._planned else Strike("none")
+            self.made[strike.name] += strike.name != "none"
+            return strike
 
     def _wait(self, request: bytes, seconds: float) -> None:
         """Whoever has sent the request may be gone when it goes on: the rail gets it all the same."""
@@ -118,9 +146,23 @@ class RequestProxy(Proxy):
             self.holding.set()
             held.wait()
 
+    def _be_overtaken(self, seconds: float) -> None:
+        with self._passed:
+            before = self._passes
+            self._passed.wait_for(lambda: self._passes > before, timeout=seconds)
+
+    def _tell_passed(self) -> None:
+        with self._passed:
+            self._passes += 1
+            self._passed.notify_all()
+
     def _again(self, request: bytes, seconds: float) -> None:
-        time.sleep(seconds)
-        with contextlib.suppress(OSError), self._connect() as server:
+        with self._counted(), contextlib.suppress(OSError):
+            time.sleep(seconds)
+            self._send_again(request)
+
+    def _send_again(self, request: bytes) -> None:
+        with self._connect() as server:
             server.sendall(request)
             _message(server)
 
