@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from codespar.lib import clock
+from codespar.lib import clock, targets
 from codespar.lib.errors import CodesparError
 from codespar.lib.sdjwt import MandateInvalid, public_key
 from mandates import credentials, policy, terms
@@ -30,7 +30,8 @@ UNREADABLE = (CodesparError, KeyError, TypeError, ValueError, AttributeError, In
 class Ask:
     """What an agent asks for. `mandate` is a wire id; `proof` what it sent instead of an id: a credential or a presentation.
 
-    `claims` is what it says of the counterparty (name, country, category, account), which must all be true.
+    `claims` is what it says of the counterparty (name, country, category, account), which must all be true. `target` is what is to be
+    paid for on the counterparty's side (`codespar.lib.targets`).
     """
 
     mandate: str
@@ -41,6 +42,7 @@ class Ask:
     rail: str | None = None
     proof: str | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +286,16 @@ def _counterparty(snapshot: Mapping[str, Any], ask: Ask, rail: str) -> tuple[str
         raise Refusal("counterparty", "account_needed", f"The counterparty {what}.")
     if rail not in snapshot["rails"]:
         raise Refusal("counterparty", "rail_unavailable", "The organisation has no account at this rail.")
+    _target(ask, rail, accounts[0]["value"])
     return accounts[0]["id"], registered["status"] == "proposed"
+
+
+def _target(ask: Ask, rail: str, account: str) -> None:
+    """What is paid for must ask for this account, this amount and this currency, wherever it says anything of them."""
+    try:
+        targets.check(rail, ask.target, targets.Paid(account, ask.amount, ask.currency))
+    except targets.BadTarget as error:
+        raise Refusal("counterparty", error.code, error.detail) from error
 
 
 def _policy(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime) -> policy.Verdict:

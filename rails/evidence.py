@@ -7,7 +7,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from codespar.lib import canonical, ids
+from codespar.lib import canonical, ids, targets
 from codespar.lib.sdjwt import MandateInvalid
 from codespar.vault import keys
 from ledger import records
@@ -24,7 +24,8 @@ def public_keys(found: Iterable[Mapping[str, Any]]) -> Keys:
 def fault(payment: Mapping[str, Any], *, known: Keys, deployment: str, now: datetime) -> str | None:
     """Why this payment must not be sent, or None: its record's and its mandate's signatures, and that both say what the row says.
 
-    `payment` is the row with its authorising entry's `content`, `sig`, `entry_kid`, and its mandate's `credential`.
+    `payment` is the row with its authorising entry's `content`, `sig`, `entry_kid`, its mandate's `credential`, its `counterparty`'s
+    document, and the opening of its target (`target_salt`, `target_value`).
     """
     key = known.get(payment["entry_kid"])
     content = bytes(payment["content"])
@@ -32,6 +33,8 @@ def fault(payment: Mapping[str, Any], *, known: Keys, deployment: str, now: date
         return "record_signature"
     if not canonical.is_canonical(content) or not _same(payment, canonical.loads(content)):
         return "record_content"
+    if not _target_holds(payment):
+        return "target"
     return _mandate_fault(payment, known, deployment, now)
 
 
@@ -49,10 +52,26 @@ def _same(payment: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
         "purpose": payment["purpose"],
         "rail": payment["rail"],
     }
+    # What a request names is committed to by its own record, and named again by the record of a person's yes.
+    said = {"target": said.get("target_commit"), **said}
+    row["target"] = payment["target"]
     outcome = [part["outcome"] for part in content["parts"] if part["part"] == "decision"]
     return (
         all(said.get(name) == value for name, value in row.items()) and outcome == ["allow"] and content["livemode"] == payment["livemode"]
     )
+
+
+def _target_holds(payment: Mapping[str, Any]) -> bool:
+    """The text is the one that the record commits to, and asks for this payee, amount and currency or says nothing of them."""
+    if payment["target"] is None:
+        return True
+    salt, value = bytes(payment["target_salt"] or b""), bytes(payment["target_value"] or b"")
+    account = next(a["value"] for a in payment["counterparty"]["accounts"] if a["id"] == payment["account_id"])
+    try:
+        targets.check(payment["rail"], value.decode(), targets.Paid(account, payment["amount"], payment["currency"]))
+    except targets.BadTarget:
+        return False
+    return canonical.sha256(salt + value).hex() == payment["target"]
 
 
 def _mandate_fault(payment: Mapping[str, Any], known: Keys, deployment: str, now: datetime) -> str | None:

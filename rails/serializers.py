@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from codespar.lib import clock, ids, sdjwt
+from codespar.lib import clock, ids, sdjwt, targets
 from codespar.lib.errors import CodesparError, Invalid
 from codespar.rest import fields
 from codespar.rest.openapi import Problem
@@ -70,13 +70,14 @@ def _mandate(value: object) -> tuple[str, str | None]:
 
 
 class PaymentIn(fields.Strict):
-    """`memo` and `context` are texts of the agent's: kept, never trusted."""
+    """`memo` and `context` are texts of the agent's: kept, never trusted. `target` is what is paid for: a BR Code, or a resource's URL."""
 
     mandate = fields.Read(_mandate, schema={"type": "string", "minLength": 1})
     amount = fields.Money()
     counterparty = CounterpartyField()
     purpose = fields.Slug()
     rail = fields.Slug(required=False)
+    target = fields.Text(longest=targets.LONGEST, required=False)
     memo = fields.Text(longest=2000, lines=True, required=False)
     reference = fields.Text(longest=140, required=False)
     context = fields.Object(required=False)  # type: ignore[assignment]  # a member that DRF also uses as a name
@@ -139,6 +140,7 @@ class PaymentOut(serializers.Serializer[Any]):
     purpose = serializers.CharField()
     rail = serializers.CharField()
     provider_id = serializers.CharField(allow_null=True)
+    target = serializers.CharField(allow_null=True)
     memo = serializers.CharField(allow_null=True)
     reference = serializers.CharField(allow_null=True)
     captured = MoneyOut()
@@ -208,6 +210,7 @@ def ask(body: Mapping[str, Any]) -> Ask:
         rail=body.get("rail"),
         proof=proof,
         claims={name: payee[name] for name in CLAIMS if name in payee},
+        target=body.get("target"),
     )
 
 
@@ -255,6 +258,7 @@ def payment(row: Payment, about: Mapping[str, Any]) -> dict[str, Any]:
         "purpose": row.purpose,
         "rail": row.rail,
         "provider_id": row.provider_id,
+        "target": about["texts"].get(row.target),
         "memo": about["texts"].get(row.memo),
         "reference": about["texts"].get(row.reference),
         "captured": money(row.captured),

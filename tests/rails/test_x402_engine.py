@@ -1,0 +1,204 @@
+"""A resource bought with a stablecoin through the engine's real processes: a chain, a facilitator and a merchant of others' making."""
+
+import base64
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from codespar.launcher.stack import StackInfo
+from tests.support import dollars, evm, verifying
+from tests.support import world as worlds
+from tests.support.dollars import Dollars, usdc
+from tests.support.raw_servers import Raw, RawServer, http_answer
+from tests.support.reconciling import reconciled
+from tests.support.world import World, raw_id
+from tests.support.x402 import DEPTH, PAYEE, PRICE, Market
+
+THIEF = "0x" + "66" * 20
+
+
+@pytest.fixture(scope="module")
+def opened(stack: StackInfo, bazaar: Market) -> Dollars:
+    return dollars.open_for(worlds.make(stack), bazaar)
+
+
+@pytest.fixture
+def buyer(opened: Dollars) -> Iterator[Dollars]:
+    """The merchant is honest at the end of each test."""
+    yield opened
+    opened.market.asks()
+
+
+def resource(payer: Dollars, payment: str, client: httpx2.Client | None = None) -> httpx2.Response:
+    return (client or payer.world.api._http).get(f"/v1/payments/{payment}/resource")
+
+
+def test_a_resource_is_bought_once_given_to_its_buyer_and_agrees_with_the_chain(buyer: Dollars) -> None:
+    world, market = buyer.world, buyer.market
+    paid, (available, _), same = market.paid(), buyer.balance(), worlds.key()
+    answer = buyer.ask(same)
+    assert (answer.status_code, answer.json()["target"]) == (202, f"{market.merchant}/weather"), answer.text
+    payment = answer.json()["id"]
+    # The merchant's word moves nothing: the money is held until the chain's own is final.
+    told = buyer.accepted(payment)
+    assert (told["status"], buyer.balance()) == ("submitted", (available - PRICE, PRICE)), told
+    over = buyer.settled(payment)
+    assert (over["status"], over["captured"], over["target"]) == ("settled", usdc(PRICE), f"{market.merchant}/weather"), over
+    assert (market.paid() - paid, buyer.balance()) == (PRICE, (available - PRICE, 0))
+    assert buyer.ask(same).json() == answer.json()
+
+    bought = resource(buyer, payment)
+    assert (bought.status_code, bought.json()) == (200, {"weather": "fine", "degrees": 21})
+    assert (bought.headers["content-type"], bought.headers["x-content-type-options"]) == ("application/json", "nosniff")
+    assert bought.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert bought.headers["content-disposition"].startswith("attachment")
+
+    row = world.rows("SELECT encode(rail_key, 'hex') AS key, provider_id, target FROM payments WHERE id = %s", raw_id(payment))[0]
+    assert row["provider_id"] == f"0x{row['key']}" == over["provider_id"]
+    [signed] = [one for one in evm.get(f"{market.merchant}/_paid") if one["payload"]["authorization"]["nonce"] == row["provider_id"]]
+    assert signed["payload"]["authorization"]["value"] == str(PRICE)
+    of_request = "SELECT e.content FROM ledger_entries e JOIN payments p ON p.created_entry_id = e.id WHERE p.id = %s"
+    record = world.rows(of_request, raw_id(payment))[0]
+    asked = json.loads(bytes(record["content"]))["data"]["payment"]
+    assert asked["target_commit"] == row["target"] and market.merchant not in json.dumps(asked)
+
+    run = reconciled(world, rail="x402")
+    assert (run["status"], run["opened"], run["open"], run["closing"]) == ("done", 0, 0, run["expected"]) and run["matched"] >= 1, run
+    assert world.rows("SELECT count(*) AS n FROM statement_lines WHERE current AND NOT matched")[0]["n"] == 0
+    assert verifying.complaints(world) == []
+
+
+@pytest.mark.parametrize(
+    ("asks", "code"),
+    [
+        ({"amount": str(PRICE + 1)}, "price_mismatch"),
+        ({"amount": str(PRICE * 10**6)}, "price_mismatch"),
+        ({"asset": THIEF}, "asset_mismatch"),
+        ({"pay_to": THIEF}, "payee_mismatch"),
+    ],
+)
+def test_a_merchant_that_asks_for_something_else_gets_nothing(buyer: Dollars, asks: dict[str, str], code: str) -> None:
+    market, held = buyer.market, buyer.balance()
+    before = (market.paid(), market.chain.balance(market.us), market.chain.balance(THIEF), len(evm.get(f"{market.merchant}/_paid")))
+    market.asks(**asks)
+    payment = buyer.ask().json()["id"]
+    over = buyer.world.settled(payment)
+    assert (over["status"], over["code"], buyer.balance()) == ("canceled", code, held), over
+    after = (market.paid(), market.chain.balance(market.us), market.chain.balance(THIEF), len(evm.get(f"{market.merchant}/_paid")))
+    assert after == before
+    assert resource(buyer, payment).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"target": None}, "target_needed"),
+        ({"target": "http://shop.example/weather"}, "target_malformed"),
+        ({"target": "https://user:pass@shop.example/weather"}, "target_malformed"),
+        ({"target": "pay me"}, "target_malformed"),
+        ({"amount": {"amount": PRICE, "currency": "BRL"}}, "currency_mismatch"),
+        ({"amount": usdc(10_001)}, "amount_exceeded"),
+    ],
+)
+def test_what_mandate_or_registry_do_not_cover_is_denied_before_anybody_is_asked(
+    buyer: Dollars, changes: dict[str, Any], code: str
+) -> None:
+    answer = buyer.ask(**changes)
+    assert (answer.status_code, answer.json()["code"]) == (403, code), answer.text
+    layers = {reason["layer"] for reason in answer.json()["reasons"]}
+    assert layers == {"counterparty" if code.startswith("target_") else "mandate"}
+    assert answer.json()["payment"]["target"] == changes.get("target", f"{buyer.market.merchant}/weather")
+
+
+def test_a_payee_on_another_chain_is_not_paid(buyer: Dollars) -> None:
+    elsewhere = buyer.world.new_counterparty(name="Far", accounts=[{"type": "evm", "value": f"eip155:1:{PAYEE}", "rails": ["x402"]}])
+    paid, held = buyer.market.paid(), buyer.balance()
+    over = buyer.world.settled(buyer.ask(counterparty=elsewhere).json()["id"])
+    assert (over["status"], over["code"], buyer.balance(), buyer.market.paid()) == ("canceled", "payee_mismatch", held, paid)
+
+
+def test_another_target_under_the_same_key_is_another_request(buyer: Dollars) -> None:
+    same = worlds.key()
+    payment = buyer.ask(same, target="https://one.invalid/a").json()["id"]
+    answer = buyer.ask(same, target="https://one.invalid/b")
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_conflict"), answer.text
+    assert buyer.world.settled(payment)["status"] == "canceled"
+
+
+def test_nobody_else_gets_what_was_bought(buyer: Dollars) -> None:
+    payment = buyer.ask().json()["id"]
+    buyer.settled(payment)
+    world = buyer.world
+    assert resource(buyer, payment, world.people("auditor")._http).status_code == 200
+    _, _, stranger = world.new_agent()
+    answer = resource(buyer, payment, stranger._http)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
+
+
+def paywall(market: Market, url: str) -> bytes:
+    """What the merchant asks for, of a merchant that then says nothing."""
+    network = f"eip155:{market.chain.chain}"
+    offer = {
+        "scheme": "exact",
+        "network": network,
+        "amount": str(PRICE),
+        "asset": market.chain.token,
+        "payTo": PAYEE,
+        "maxTimeoutSeconds": 60,
+    }
+    required = {"x402Version": 2, "resource": {"url": url}, "accepts": [offer | {"extra": {"name": "Test Dollar", "version": "2"}}]}
+    return http_answer(b"", 402, f"PAYMENT-REQUIRED: {base64.b64encode(json.dumps(required).encode()).decode()}\r\n")
+
+
+def test_what_a_silent_merchant_never_used_comes_back_when_the_chain_proves_it(buyer: Dollars, raw: Raw) -> None:
+    market, held = buyer.market, buyer.balance()
+
+    def script(server: RawServer, connection: socket.socket) -> None:
+        while received := server.read_request(connection):
+            if b"payment-signature" in received.lower():
+                return connection.close()
+            connection.sendall(paywall(market, f"{server.url}/weather"))
+
+    shop = raw(script)
+    payment = buyer.ask(target=f"{shop.url}/weather").json()["id"]
+    unclear = buyer.world.settled(payment, among=("authorized", "submitted"))
+    assert (unclear["status"], buyer.balance()) == ("uncertain", (held[0] - PRICE, PRICE)), unclear
+    with later(market, 400):
+        over = buyer.world.settled(payment)
+    assert (over["status"], over["code"], buyer.balance()) == ("failed", "authorization_expired", held), over
+    assert shop.requests == 2
+
+
+@contextlib.contextmanager
+def later(market: Market, seconds: int) -> Iterator[None]:
+    """The chain, that much later; afterwards it is as it was."""
+    kept = market.chain.rpc("evm_snapshot")
+    market.chain.rpc("testing_timeTravel", market.chain.time() + seconds)
+    market.chain.mine(DEPTH)
+    yield
+    market.chain.rpc("evm_revert", kept)
+
+
+def test_an_account_is_connected_with_what_fits_it_and_is_one_organisations(buyer: Dollars, world: World) -> None:
+    given, account = buyer.market.connection().secrets, f"eip155:{buyer.market.chain.chain}:{buyer.market.us}"
+    people = world.people()
+    wrong: list[dict[str, Any]] = [
+        {"secrets": {name: text for name, text in given.items() if name != "asset"}},
+        {"secrets": given | {"gas": "1"}},
+        {"secrets": given | {"confirmations": "0"}},
+        {"secrets": given | {"private_key": "22" * 32}},
+        {"account": "0x" + "22" * 20},
+    ]
+    for change in wrong:
+        answer = people.send("/v1/rail-accounts", {"rail": "x402", "account": account, "secrets": given} | change)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), answer.text
+        assert answer.json()["errors"][0]["pointer"] == ("/account" if "account" in change else "/secrets")
+        assert given["private_key"] not in answer.text
+    # It was connected in another spelling.
+    taken = people.send("/v1/rail-accounts", {"rail": "x402", "account": account, "secrets": given})
+    assert (taken.status_code, taken.json()["code"]) == (409, "state_conflict"), taken.text
