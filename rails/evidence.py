@@ -63,15 +63,14 @@ def _same(payment: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
 
 def _target_holds(payment: Mapping[str, Any]) -> bool:
     """The text is the one that the record commits to, and asks for this payee, amount and currency or says nothing of them."""
-    if payment["target"] is None:
-        return True
-    salt, value = bytes(payment["target_salt"] or b""), bytes(payment["target_value"] or b"")
+    commit, salt, value = payment["target"], bytes(payment["target_salt"] or b""), bytes(payment["target_value"] or b"")
     account = next(a["value"] for a in payment["counterparty"]["accounts"] if a["id"] == payment["account_id"])
     try:
-        targets.check(payment["rail"], value.decode(), targets.Paid(account, payment["amount"], payment["currency"]))
+        named = None if commit is None else value.decode()
+        targets.check(payment["rail"], named, targets.Paid(account, payment["amount"], payment["currency"]))
     except targets.BadTarget:
         return False
-    return canonical.sha256(salt + value).hex() == payment["target"]
+    return commit is None or canonical.sha256(salt + value).hex() == commit
 
 
 def _mandate_fault(payment: Mapping[str, Any], known: Keys, deployment: str, now: datetime) -> str | None:

@@ -217,8 +217,8 @@ def _presented(principal: Principal, snapshot: Mapping[str, Any], verdict: Decis
         return None
     with db.tenant(principal.org):
         rows = db.select(
-            "SELECT p.id, transaction_id, amount, currency, counterparty_id, purpose, convert_from(o.value, 'UTF8') AS target FROM payments p"
-            " LEFT JOIN ledger_openings o ON o.org_id = p.org_id AND o.commit = decode(p.target, 'hex') WHERE p.org_id = %s"
+            "SELECT p.id, transaction_id, amount, currency, counterparty_id, purpose, convert_from(o.value, 'UTF8') AS target"
+            " FROM payments p LEFT JOIN ledger_openings o ON o.org_id = p.org_id AND o.commit = decode(p.target, 'hex') WHERE p.org_id = %s"
             " AND (presentation = %s OR (mandate_id = %s AND transaction_id = %s))",
             [str(principal.org), presentation_id(snapshot, verdict), str(ids.parse(ask.mandate, "mnd")), shown.transaction_id],
         )

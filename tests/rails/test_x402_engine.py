@@ -3,15 +3,17 @@
 import base64
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
+import schemathesis
 
 from codespar.launcher.stack import StackInfo
-from tests.support import dollars, evm, verifying
+from tests.support import dollars, evm, operations, verifying
 from tests.support import world as worlds
 from tests.support.dollars import Dollars, usdc
 from tests.support.raw_servers import Raw, RawServer, http_answer
@@ -57,6 +59,9 @@ def test_a_resource_is_bought_once_given_to_its_buyer_and_agrees_with_the_chain(
     assert (bought.headers["content-type"], bought.headers["x-content-type-options"]) == ("application/json", "nosniff")
     assert bought.headers["content-security-policy"] == "default-src 'none'; sandbox"
     assert bought.headers["content-disposition"].startswith("attachment")
+
+    contract = schemathesis.openapi.from_dict(operations.document("api"))
+    contract["/v1/payments/{payment}/resource"]["GET"].validate_response(bought)
 
     row = world.rows("SELECT encode(rail_key, 'hex') AS key, provider_id, target FROM payments WHERE id = %s", raw_id(payment))[0]
     assert row["provider_id"] == f"0x{row['key']}" == over["provider_id"]
@@ -140,38 +145,69 @@ def test_nobody_else_gets_what_was_bought(buyer: Dollars) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), answer.text
 
 
-def paywall(market: Market, url: str) -> bytes:
-    """What the merchant asks for, of a merchant that then says nothing."""
-    network = f"eip155:{market.chain.chain}"
-    offer = {
-        "scheme": "exact",
-        "network": network,
-        "amount": str(PRICE),
-        "asset": market.chain.token,
-        "payTo": PAYEE,
-        "maxTimeoutSeconds": 60,
-    }
-    required = {"x402Version": 2, "resource": {"url": url}, "accepts": [offer | {"extra": {"name": "Test Dollar", "version": "2"}}]}
-    return http_answer(b"", 402, f"PAYMENT-REQUIRED: {base64.b64encode(json.dumps(required).encode()).decode()}\r\n")
+class Shop:
+    """A merchant that asks for what the honest one asks for, and never answers who has paid. `uses`: it takes the money first."""
+
+    def __init__(self, raw: Raw, market: Market, *, uses: bool) -> None:
+        self._market, self._uses = market, uses
+        self.server = raw(self._script)
+        self.url = f"{self.server.url}/weather"
+
+    def _script(self, server: RawServer, connection: socket.socket) -> None:
+        while received := server.read_request(connection):
+            signed = re.search(rb"(?i)payment-signature: ([^\r]+)", received)
+            if signed is None:
+                connection.sendall(http_answer(b"", 402, f"PAYMENT-REQUIRED: {self._terms()}\r\n"))
+                continue
+            if self._uses:
+                assert self._honest({"PAYMENT-SIGNATURE": signed[1].decode()}).status_code == 200
+            return connection.close()
+
+    def _terms(self) -> str:
+        asked = json.loads(base64.b64decode(self._honest({}).headers["payment-required"]))
+        asked["resource"]["url"] = self.url
+        return base64.b64encode(json.dumps(asked).encode()).decode()
+
+    def _honest(self, headers: dict[str, str]) -> httpx2.Response:
+        return httpx2.get(f"{self._market.merchant}/weather", headers=headers, timeout=30)
 
 
 def test_what_a_silent_merchant_never_used_comes_back_when_the_chain_proves_it(buyer: Dollars, raw: Raw) -> None:
-    market, held = buyer.market, buyer.balance()
-
-    def script(server: RawServer, connection: socket.socket) -> None:
-        while received := server.read_request(connection):
-            if b"payment-signature" in received.lower():
-                return connection.close()
-            connection.sendall(paywall(market, f"{server.url}/weather"))
-
-    shop = raw(script)
-    payment = buyer.ask(target=f"{shop.url}/weather").json()["id"]
+    market, held, shop = buyer.market, buyer.balance(), Shop(raw, buyer.market, uses=False)
+    payment = buyer.ask(target=shop.url).json()["id"]
     unclear = buyer.world.settled(payment, among=("authorized", "submitted"))
     assert (unclear["status"], buyer.balance()) == ("uncertain", (held[0] - PRICE, PRICE)), unclear
     with later(market, 400):
         over = buyer.world.settled(payment)
     assert (over["status"], over["code"], buyer.balance()) == ("failed", "authorization_expired", held), over
-    assert shop.requests == 2
+    assert shop.server.requests == 2
+
+
+def test_what_a_silent_merchant_used_is_found_on_the_chain_and_counted_once(buyer: Dollars, raw: Raw) -> None:
+    market, (available, _), paid = buyer.market, buyer.balance(), buyer.market.paid()
+    shop = Shop(raw, market, uses=True)
+    payment = buyer.ask(target=shop.url).json()["id"]
+    over = buyer.settled(payment)
+    assert (over["status"], over["captured"], buyer.balance()) == ("settled", usdc(PRICE), (available - PRICE, 0)), over
+    assert (market.paid() - paid, shop.server.requests, resource(buyer, payment).status_code) == (PRICE, 2, 404)
+    run = reconciled(buyer.world, rail="x402")
+    assert (run["status"], run["opened"], run["open"], run["closing"]) == ("done", 0, 0, run["expected"]), run
+
+
+def test_a_transfer_that_is_read_before_anybody_asked_is_no_discrepancy(buyer: Dollars, raw: Raw) -> None:
+    """The line carries our key: the statement settles the payment, or leaves it to the question that is on its way."""
+    market, shop = buyer.market, Shop(raw, buyer.market, uses=True)
+    payment = buyer.ask(target=shop.url).json()["id"]
+    buyer.world.settled(payment, among=("authorized", "submitted"))
+    with buyer.world.db("super") as connection:
+        # Nobody asks for a while.
+        connection.execute("UPDATE payments SET due_at = now() + interval '1 hour' WHERE id = %s", [raw_id(payment)])
+    market.chain.mine(DEPTH)
+    run = reconciled(buyer.world, rail="x402")
+    assert (run["status"], run["opened"], run["open"]) == ("done", 0, 0), run
+    assert buyer.world.settled(payment)["status"] == "settled"
+    said = "SELECT r.source FROM attempt_results r JOIN attempts a ON a.id = r.attempt_id WHERE a.payment_id = %s AND r.result = 'settled'"
+    assert [row["source"] for row in buyer.world.rows(said, raw_id(payment))] == ["statement"]
 
 
 @contextlib.contextmanager
