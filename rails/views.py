@@ -84,7 +84,7 @@ class PaymentResource(Endpoint):
 
     scopes = {"GET": "payments:read"}
 
-    @extend_schema(operation_id="payments_resource", responses={(200, "*/*"): OpenApiTypes.BINARY})
+    @extend_schema(operation_id="payments_resource", responses={(200, "*/*"): OpenApiTypes.ANY})
     def get(self, request: Request, payment: str) -> HttpResponse:
         row = _payment(request, payment)
         kind, body = queries.resource(principal(request), row)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,10 +147,10 @@ def test_nobody_else_gets_what_was_bought(buyer: Dollars) -> None:
 
 
 class Shop:
-    """A merchant that asks for what the honest one asks for, and never answers who has paid. `uses`: it takes the money first."""
+    """A merchant that asks for what the honest one asks for, and says nothing but `gives` to who has paid. `uses`: it takes the money first."""
 
-    def __init__(self, raw: Raw, market: Market, *, uses: bool) -> None:
-        self._market, self._uses = market, uses
+    def __init__(self, raw: Raw, market: Market, *, uses: bool, gives: bytes = b"") -> None:
+        self._market, self._uses, self._gives = market, uses, gives
         self.server = raw(self._script)
         self.url = f"{self.server.url}/weather"
 
@@ -161,6 +162,7 @@ class Shop:
                 continue
             if self._uses:
                 assert self._honest({"PAYMENT-SIGNATURE": signed[1].decode()}).status_code == 200
+            connection.sendall(self._gives)
             return connection.close()
 
     def _terms(self) -> str:
@@ -199,9 +201,7 @@ def test_a_transfer_that_is_read_before_anybody_asked_is_no_discrepancy(buyer: D
     market, shop = buyer.market, Shop(raw, buyer.market, uses=True)
     payment = buyer.ask(target=shop.url).json()["id"]
     buyer.world.settled(payment, among=("authorized", "submitted"))
-    with buyer.world.db("super") as connection:
-        # Nobody asks for a while.
-        connection.execute("UPDATE payments SET due_at = now() + interval '1 hour' WHERE id = %s", [raw_id(payment)])
+    unasked(buyer.world, payment)
     market.chain.mine(DEPTH)
     run = reconciled(buyer.world, rail="x402")
     assert (run["status"], run["opened"], run["open"]) == ("done", 0, 0), run
@@ -210,14 +210,45 @@ def test_a_transfer_that_is_read_before_anybody_asked_is_no_discrepancy(buyer: D
     assert [row["source"] for row in buyer.world.rows(said, raw_id(payment))] == ["statement"]
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("text/html; charset=utf-8", "text/html; charset=utf-8"), ('image/svg+xml; a="b"; c=d', "application/octet-stream")],
+)
+def test_a_page_of_somebody_elses_is_given_as_bytes_to_save(buyer: Dollars, raw: Raw, given: str, told: str) -> None:
+    """Of half a megabyte, by a merchant that says it was paid and never was: the hold goes back when the chain has the last word."""
+    market, held, body = buyer.market, buyer.balance(), b"<script>alert(1)</script>" * 20_000
+    settled = {"success": True, "transaction": "0x" + "1f" * 32, "network": f"eip155:{market.chain.chain}", "payer": market.us}
+    header = base64.b64encode(json.dumps(settled).encode()).decode()
+    gives = http_answer(body, 200, f"PAYMENT-RESPONSE: {header}\r\nContent-Type: {given}\r\n")
+    payment = buyer.ask(target=Shop(raw, market, uses=False, gives=gives).url).json()["id"]
+    assert buyer.accepted(payment)["status"] == "submitted"
+    bought = resource(buyer, payment)
+    assert (bought.status_code, bought.content == body, bought.headers["content-type"]) == (200, True, told)
+    assert "sandbox" in bought.headers["content-security-policy"] and bought.headers["x-content-type-options"] == "nosniff"
+    with later(market, 400):
+        over = buyer.world.settled(payment)
+    assert (over["status"], over["code"], buyer.balance()) == ("failed", "authorization_expired", held), over
+
+
+def unasked(world: World, payment: str) -> None:
+    """Nobody asks about it for a while, whoever was about to."""
+    for _ in range(3):
+        with world.db("super") as connection:
+            connection.execute("UPDATE payments SET due_at = now() + interval '1 hour' WHERE id = %s", [raw_id(payment)])
+        time.sleep(0.7)
+    assert world.rows("SELECT due_at > now() + interval '59 minutes' AS later FROM payments WHERE id = %s", raw_id(payment))[0]["later"]
+
+
 @contextlib.contextmanager
 def later(market: Market, seconds: int) -> Iterator[None]:
     """The chain, that much later; afterwards it is as it was."""
     kept = market.chain.rpc("evm_snapshot")
     market.chain.rpc("testing_timeTravel", market.chain.time() + seconds)
     market.chain.mine(DEPTH)
-    yield
-    market.chain.rpc("evm_revert", kept)
+    try:
+        yield
+    finally:
+        market.chain.rpc("evm_revert", kept)
 
 
 def test_an_account_is_connected_with_what_fits_it_and_is_one_organisations(buyer: Dollars, world: World) -> None:
