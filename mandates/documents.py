@@ -39,7 +39,7 @@ SCHEMA: dict[str, Any] = {
                     "effect": {"type": "string", "enum": list(EFFECTS)},
                     "when": {"type": "object"},
                     "window": {"type": "string", "enum": list(WINDOWS)},
-                    "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+                    "currency": {"type": "string", "pattern": money.PATTERN},
                     "max_amount": {"type": "integer", "minimum": 0},
                     "max_count": {"type": "integer", "minimum": 1},
                     "per": {"type": "array", "items": {"type": "string", "enum": list(PER)}},

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from codespar.lib import clock
+from codespar.lib import clock, targets
 from codespar.lib.sdjwt import MandateInvalid, public_key
 from mandates import credentials, terms
 
@@ -15,7 +15,7 @@ class Ask:
     """What an agent asks for. `mandate` is a wire id; `proof` what it sent instead of an id: a credential or a presentation.
 
     `claims` is what it says of the counterparty (name, country, category, account), which must all be true. Without `rail` the route
-    decision finds one.
+    decision finds one. `target` is what is to be paid for on the counterparty's side (`codespar.lib.targets`).
     """
 
     mandate: str
@@ -26,6 +26,7 @@ class Ask:
     rail: str | None = None
     proof: str | None = None
     claims: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
 
 
 class Refusal(Exception):
@@ -190,7 +191,16 @@ def counterparty(snapshot: Mapping[str, Any], ask: Ask, rail: str | None) -> tup
     if len(accounts) != 1:
         what = "has no account that this rail can pay" if not accounts else "has several accounts: name one"
         raise Refusal("counterparty", "account_needed", f"The counterparty {what}.")
+    _target(ask, rail, accounts[0]["value"])
     return accounts[0]["id"], registered["status"] == "proposed"
+
+
+def _target(ask: Ask, rail: str, account: str) -> None:
+    """What is paid for must ask for this account, this amount and this currency, wherever it says anything of them."""
+    try:
+        targets.check(rail, ask.target, targets.Paid(account, ask.amount, ask.currency))
+    except targets.BadTarget as error:
+        raise Refusal("counterparty", error.code, error.detail) from error
 
 
 def route(route: Mapping[str, Any], ask: Ask) -> str:

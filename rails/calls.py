@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import structlog
 from django.conf import settings
 
-from codespar.lib import clock, db, ids
+from codespar.lib import clock, db, ids, targets
 from rails import booking, breakers, retries
 from rails.adapters.base import Adapter, Instruction, NotSendable, Outcome, RefundInstruction, Result
 from rails.faults import FAULTS
@@ -99,8 +99,9 @@ def _said(code: str, *, sent: bool) -> Outcome:
 
 
 def instruction(payment: Row, adapter: Adapter) -> Instruction:
-    """What the rail is told: amount and payee from our own rows, never from a request."""
+    """What the rail is told: amount and payee from our own rows, never from a request, nor from what is paid for."""
     account = next(a for a in payment["counterparty"]["accounts"] if a["id"] == payment["account_id"])
+    named = None if payment["target_value"] is None else bytes(payment["target_value"]).decode()
     return Instruction(
         key=adapter.rail_key(bytes(payment["rail_key"])),
         amount=payment["amount"],
@@ -110,6 +111,7 @@ def instruction(payment: Row, adapter: Adapter) -> Instruction:
         payee_name=payment["counterparty"]["name"],
         reference=ids.wire("pay", payment["id"]),
         send_by=payment["send_by"],
+        target=targets.told(payment["rail"], named),
         provider_id=payment["provider_id"],
         terms=payment.get("terms"),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from codespar.lib import canonical, clock, ids
+from codespar.lib import canonical, clock, ids, targets
 from codespar.lib.sdjwt import MandateInvalid
 from codespar.vault import keys
 from ledger import records
@@ -24,7 +24,8 @@ def public_keys(found: Iterable[Mapping[str, Any]]) -> Keys:
 def fault(payment: Mapping[str, Any], *, known: Keys, deployment: str, now: datetime) -> str | None:
     """Why this payment must not be sent, or None: its record's and its mandate's signatures, and that both say what the row says.
 
-    `payment` is the row with its authorising entry's `content`, `sig`, `entry_kid`, and its mandate's `credential`.
+    `payment` is the row with its authorising entry's `content`, `sig`, `entry_kid`, its mandate's `credential`, its `counterparty`'s
+    document, and the opening of its target (`target_salt`, `target_value`).
     """
     key = known.get(payment["entry_kid"])
     content = bytes(payment["content"])
@@ -32,6 +33,8 @@ def fault(payment: Mapping[str, Any], *, known: Keys, deployment: str, now: date
         return "record_signature"
     if not canonical.is_canonical(content) or not _same(payment, canonical.loads(content)):
         return "record_content"
+    if not _target_holds(payment):
+        return "target"
     return _mandate_fault(payment, known, deployment, now)
 
 
@@ -42,7 +45,7 @@ def scheduled_fault(payment: Mapping[str, Any], known: Keys) -> str | None:
     if not isinstance(key, Ed25519PublicKey) or not records.signature_holds(key, content, bytes(payment["sig"])):
         return "record_signature"
     said = canonical.loads(content)
-    told = said["data"]["payment"]
+    told = _said(said)
     same = canonical.is_canonical(content) and all(told.get(name) == value for name, value in _asked(payment).items())
     on_time = told.get("execute_at") == clock.stamp(payment["execute_at"])
     return None if same and on_time and said["livemode"] == payment["livemode"] else "record_content"
@@ -59,16 +62,35 @@ def _asked(payment: Mapping[str, Any]) -> dict[str, Any]:
         "currency": payment["currency"],
         "purpose": payment["purpose"],
         "rail": payment["rail"],
+        "target": payment["target"],
     }
 
 
-def _same(payment: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+def _said(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The payment as a record has it: a request commits to its target, and the records of a person's yes and of its time name it again."""
     said = content["data"]["payment"]
+    return {"target": said.get("target_commit"), **said}
+
+
+def _same(payment: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    said = _said(content)
     row = _asked(payment) | {"wallet": ids.wire("wal", payment["wallet_id"]), "counterparty_version": payment["counterparty_version"]}
     outcome = [part["outcome"] for part in content["parts"] if part["part"] == "decision"]
     return (
         all(said.get(name) == value for name, value in row.items()) and outcome == ["allow"] and content["livemode"] == payment["livemode"]
     )
+
+
+def _target_holds(payment: Mapping[str, Any]) -> bool:
+    """The text is the one that the record commits to, and asks for this payee, amount and currency or says nothing of them."""
+    commit, salt, value = payment["target"], bytes(payment["target_salt"] or b""), bytes(payment["target_value"] or b"")
+    account = next(a["value"] for a in payment["counterparty"]["accounts"] if a["id"] == payment["account_id"])
+    try:
+        named = None if commit is None else value.decode()
+        targets.check(payment["rail"], named, targets.Paid(account, payment["amount"], payment["currency"]))
+    except targets.BadTarget:
+        return False
+    return commit is None or canonical.sha256(salt + value).hex() == commit
 
 
 def _mandate_fault(payment: Mapping[str, Any], known: Keys, deployment: str, now: datetime) -> str | None:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
+from codespar.identity.principals import Principal
 from codespar.lib import clock, db, ids
 from codespar.lib.errors import NotFound
 from codespar.lib.models import together
@@ -11,6 +12,7 @@ from ledger.models import Entry, Opening
 from ledger.serializers import receipt
 from mandates.models import Decision
 from rails import serializers
+from rails.adapters import BOUGHT
 from rails.models import Approval, ApprovalVote, Payment, Refund, Ruling, RulingConfirmation
 
 
@@ -46,6 +48,24 @@ def ruling(payment: Payment, ruling: UUID) -> dict[str, Any]:
     return serializers.ruling(rows[0], confirmations[0] if confirmations else None, payment)
 
 
+def target(payment: Payment) -> str | None:
+    """What the payment is for on the payee's side; None when it names nothing, or its text is not kept any more."""
+    if payment.target is None:
+        return None
+    [found] = together(payment.org_id, (Opening, "commit = decode(%s, 'hex')", [payment.target]))
+    return bytes(found[0].value).decode() if found else None
+
+
+def resource(principal: Principal, payment: Payment) -> tuple[str, bytes]:
+    """What the payment bought: the media type that the merchant gave it, and the bytes. Raises `NotFound`."""
+    if (read := BOUGHT.get(payment.rail or "")) is not None:
+        raw = db.call("payment_answer", principal.org, principal.digest, payment.id)
+        found = None if raw is None else read(bytes(raw))
+        if found is not None:
+            return found
+    raise NotFound("This payment has brought no resource: its rail sells none, it has not been paid, or the answer to it did not come.")
+
+
 def approval_of(org: UUID, payment: UUID) -> str | None:
     """The wire id of the approval that a payment waits, or waited, for."""
     with db.tenant(org):
@@ -63,7 +83,7 @@ def _shown(org: UUID, asked: list[UUID]) -> dict[UUID, dict[str, Any]]:
         (Payment, "id = ANY(%s::uuid[])", [names]),
         (Decision, f"id IN (SELECT decision_id FROM payments WHERE {mine})", own),
         (Entry, f"id IN (SELECT entry_id FROM payments WHERE {mine})", own),
-        (Opening, f"commit IN (SELECT decode(unnest(ARRAY[memo, reference]), 'hex') FROM payments WHERE {mine})", own),
+        (Opening, f"commit IN (SELECT decode(unnest(ARRAY[memo, reference, target]), 'hex') FROM payments WHERE {mine})", own),
         (Refund, "payment_id = ANY(%s::uuid[]) ORDER BY id DESC", [names]),
         (Approval, "payment_id = ANY(%s::uuid[])", [names]),
         (ApprovalVote, "approval_id IN (SELECT id FROM approvals WHERE org_id = %s AND payment_id = ANY(%s::uuid[]))", own),

@@ -31,6 +31,8 @@ MOST = 500
 PART = 10_000
 # Each so many runs everything is read again, for rails that tell no balances by which a change of history would be seen.
 WHOLE_EVERY = 60
+# Pages without a line, one after the other: a chain has them wherever nothing of ours happened.
+MOST_EMPTY = 1000
 # A settlement so much later than the rail says is late.
 LATE_SECONDS = 60
 Row = dict[str, Any]
@@ -101,7 +103,7 @@ def reconcile(org: UUID, account: UUID) -> None:
 
 def _read(run: Run, adapter: Adapter) -> Read:
     """From where the last run began its last page: what was read there then must be there now. Otherwise from the first line on."""
-    again = run.begun["runs"] % WHOLE_EVERY == 0
+    again = run.begun["runs"] % WHOLE_EVERY == 0 and not adapter.capabilities.statement_final
     if run.begun["cursor"] and not again:
         read = Read(whole=False, cursor=run.begun["cursor"])
         if _pages(run, adapter, read):
@@ -115,7 +117,7 @@ def _read(run: Run, adapter: Adapter) -> Read:
 def _pages(run: Run, adapter: Adapter, read: Read) -> bool:
     """Store every page. False when the balance at the beginning is another than it was, so that history has changed."""
     for cursor, page in _statement(run, adapter, read.cursor):
-        if not read.whole and cursor == run.begun["cursor"] and page.opening != run.begun["opening"]:
+        if not read.whole and cursor == run.begun["cursor"] and _changed(page.opening, run.begun["opening"]):
             return False
         if page.opening is not None and page.opening + sum(line.amount for line in page.lines) != page.closing:
             raise Incomplete("opening and lines do not add up to closing")
@@ -128,8 +130,14 @@ def _pages(run: Run, adapter: Adapter, read: Read) -> bool:
     return True
 
 
+def _changed(now: int | None, before: int | None) -> bool:
+    """A balance that is not told any more has not changed: some rails remember the latest ones only."""
+    return None not in (now, before) and now != before
+
+
 def _statement(run: Run, adapter: Adapter, cursor: str) -> Iterator[tuple[str, Statement]]:
     row = {"org_id": run.org, "livemode": run.begun["livemode"], "rail": run.begun["rail"]}
+    empty = 0
     while True:
         if not breakers.allowance(run.begun["rail"], "statement"):
             raise Unreadable("breaker_open", "the rail is left alone for now")
@@ -145,7 +153,8 @@ def _statement(run: Run, adapter: Adapter, cursor: str) -> Iterator[tuple[str, S
         yield cursor, page
         if page.complete:
             return
-        if page.cursor == cursor or not page.lines:
+        empty = 0 if page.lines else empty + 1
+        if page.cursor == cursor or empty > MOST_EMPTY:
             raise Unreadable("invalid_response", "the statement does not go on and is not complete")
         cursor = page.cursor
 

@@ -26,10 +26,10 @@ PAYMENTS = 20
 LEASE_SECONDS = 30
 _STATES = {"allow": "authorized", "approval": "requires_approval", "deny": "denied"}
 _ROW = """
-SELECT p.*, e.content, e.sig, e.kid AS entry_kid, m.credential
+SELECT p.*, o.value AS target_value, e.content, e.sig, e.kid AS entry_kid
 FROM payments p
 JOIN ledger_entries e ON e.org_id = p.org_id AND e.id = p.created_entry_id
-JOIN mandates m ON m.org_id = p.org_id AND m.id = p.mandate_id
+LEFT JOIN ledger_openings o ON o.org_id = p.org_id AND o.commit = decode(p.target, 'hex')
 WHERE p.org_id = %s AND p.id = %s AND p.status = 'scheduled'
 """
 _KEYS = "SELECT kid, jwk FROM public_keys(%s)"
@@ -86,7 +86,7 @@ def _write(row: Mapping[str, Any], snapshot: Mapping[str, Any], verdict: Decisio
     parts = payments.decision_parts(verdict, snapshot, wire, before="scheduled", after=_STATES[verdict.outcome])
     said: dict[str, Any] = {"id": wire}
     if verdict.outcome != "deny":
-        said |= payments.facts(snapshot, verdict, ask)
+        said |= payments.facts(snapshot, verdict, ask) | {"target": row["target"]}
     if verdict.outcome == "allow":
         parts = payments.held_parts(parts, mandate=ask.mandate, wallet=said["wallet"], amount=ask.amount, currency=ask.currency)
     elif verdict.outcome == "approval":
@@ -112,4 +112,5 @@ def _ask(row: Mapping[str, Any]) -> Ask:
         purpose=row["purpose"],
         rail=row["rail"],
         claims={"account": row["account_id"]} if row["account_id"] else {},
+        target=None if row["target"] is None else bytes(row["target_value"] or b"").decode(),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from codespar.lib import clock, idempotency, ids, sdjwt
+from codespar.lib import clock, idempotency, ids, sdjwt, targets
 from codespar.lib.errors import CodesparError, Invalid
 from codespar.rest import fields
 from codespar.rest.openapi import Problem
@@ -83,7 +83,7 @@ class Later(fields.Moment):
 
 
 class PaymentIn(fields.Strict):
-    """With `execute_at` the payment is decided again then, and holds nothing before.
+    """With `execute_at` the payment is decided again then, and holds nothing before. `target` is what is paid for: a BR Code, or a URL.
 
     `memo` and `context` are texts of the agent's: kept, never trusted.
     """
@@ -93,6 +93,7 @@ class PaymentIn(fields.Strict):
     counterparty = CounterpartyField()
     purpose = fields.Slug()
     rail = fields.Slug(required=False)
+    target = fields.Text(longest=targets.LONGEST, required=False)
     memo = fields.Text(longest=2000, lines=True, required=False)
     reference = fields.Text(longest=140, required=False)
     execute_at = Later(required=False)
@@ -195,6 +196,7 @@ class PaymentOut(serializers.Serializer[Any]):
     purpose = serializers.CharField()
     rail = serializers.CharField(allow_null=True)
     provider_id = serializers.CharField(allow_null=True)
+    target = serializers.CharField(allow_null=True)
     memo = serializers.CharField(allow_null=True)
     reference = serializers.CharField(allow_null=True)
     captured = MoneyOut()
@@ -265,6 +267,7 @@ def ask(body: Mapping[str, Any]) -> Ask:
         rail=body.get("rail"),
         proof=proof,
         claims={name: payee[name] for name in CLAIMS if name in payee},
+        target=body.get("target"),
     )
 
 
@@ -330,6 +333,7 @@ def payment(row: Payment, about: Mapping[str, Any]) -> dict[str, Any]:
         "purpose": row.purpose,
         "rail": row.rail,
         "provider_id": row.provider_id,
+        "target": about["texts"].get(row.target),
         "memo": about["texts"].get(row.memo),
         "reference": about["texts"].get(row.reference),
         "captured": money(row.captured),

@@ -7,6 +7,7 @@ from rails import rail_views, views
 _everybody = [
     path("v1/rails", rail_views.Rails.as_view()),
     path("v1/payments/<str:payment>", views.PaymentDetail.as_view()),
+    path("v1/payments/<str:payment>/resource", views.PaymentResource.as_view()),
     path("v1/payments/<str:payment>/cancel", views.PaymentCancel.as_view()),
 ]
 agents = [

@@ -1,8 +1,10 @@
 """Payments over REST: parse, one action, render."""
 
+import re
 from typing import Any
 
 from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -30,6 +32,15 @@ _KEY = OpenApiParameter(
     description=f"{IDEMPOTENCY_KEY.description} Required unless `dry_run` is true: a dry run does not read it.",
 )
 _DENIED = (403, CONTENT_TYPE)
+_BYTES = "application/octet-stream"
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+-]{1,60}(; ?charset=[A-Za-z0-9-]{1,30})?")
+_KEPT = {
+    "Content-Disposition": 'attachment; filename="resource"',
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
 _PAID = {200: serializers.DryRunOut, 201: serializers.PaymentOut, 202: serializers.PaymentOut, _DENIED: serializers.DeniedOut}
 
 
@@ -93,6 +104,21 @@ class PaymentDetail(Endpoint):
     @extend_schema(operation_id="payments_get", responses={200: serializers.PaymentOut})
     def get(self, request: Request, payment: str) -> Response:
         return Response(queries.payment(principal(request).org, _payment(request, payment).id))
+
+
+class PaymentResource(Endpoint):
+    """What the payment bought, as the merchant gave it: somebody else's bytes, to be kept and never shown by a browser as ours."""
+
+    scopes = {"GET": "payments:read"}
+
+    @extend_schema(operation_id="payments_resource", responses={(200, "*/*"): OpenApiTypes.ANY})
+    def get(self, request: Request, payment: str) -> HttpResponse:
+        row = _payment(request, payment)
+        kind, body = queries.resource(principal(request), row)
+        answer = HttpResponse(body, content_type=kind if _MEDIA_TYPE.fullmatch(kind) else _BYTES)
+        for name, value in _KEPT.items():
+            answer.headers[name] = value
+        return answer
 
 
 class PaymentCancel(Endpoint):

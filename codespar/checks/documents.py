@@ -54,6 +54,7 @@ def _rail_section(name: str, found: Capabilities) -> str:
         "pays to": ", ".join(f"`{kind}`" for kind in found.account_types),
         "currencies": "any" if found.currencies is None else ", ".join(found.currencies),
         "needs to connect": ", ".join(f"`{secret}`" for secret in found.secrets),
+        **({"takes besides": ", ".join(f"`{secret}`" for secret in found.optional)} if found.optional else {}),
         "authorise and capture": found.captures,
         "void": found.can_void,
         "refund": found.can_refund,

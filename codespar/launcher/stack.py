@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +35,8 @@ class StackInfo:
     database: str
     redis_db: int
     cluster: Cluster
+    # Where rails are that the bank does not speak.
+    rails: Mapping[str, str] = field(default_factory=dict)
 
     def env(self, role: str, service: str = "api") -> dict[str, str]:
         """The environment of a process of this stack, for example a management command as the owner."""
@@ -45,7 +47,9 @@ class StackInfo:
             service=service,
             base_url=self.base_url,
             console_url=self.console_url,
-            rail_urls=json.dumps({"sandbox": self.sandbox_url, **{rail: f"{self.sandbox_url}/{rail}-api" for rail in BANK_SPEAKS}}),
+            rail_urls=json.dumps(
+                {"sandbox": self.sandbox_url, **{rail: f"{self.sandbox_url}/{rail}-api" for rail in BANK_SPEAKS}, **self.rails}
+            ),
         )
 
     def dsn(self, role: str) -> str:
@@ -56,7 +60,8 @@ class Stack:
     """Processes on `database`, on ports that are kept from one start to the next while they are free.
 
     Several stacks live in one cluster when each has its own database and its own `redis_db`. `names` picks some of
-    NAMES; `extra_env` is added to every process. As a context manager it starts and stops.
+    NAMES; `extra_env` is added to every process; `rails` says where rails are that the bank does not speak. As a context manager it starts
+    and stops.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Stack:
         api_workers: int = 1,
         names: Sequence[str] = NAMES,
         extra_env: dict[str, str] | None = None,
+        rails: Mapping[str, str] | None = None,
     ) -> None:
         self.cluster = cluster
         self.names = [name for name in NAMES if name in names]
@@ -77,6 +83,7 @@ class Stack:
         self._redis_db = redis_db
         self._api_workers = api_workers
         self._extra_env = dict(extra_env or {})
+        self._rails = dict(rails or {})
         self._info: StackInfo | None = None
 
     @property
@@ -142,6 +149,7 @@ class Stack:
             database=self._database,
             redis_db=self._redis_db,
             cluster=self.cluster,
+            rails=self._rails,
         )
 
     def _spec(self, name: str, role: str, service: str, argv: list[str], **ready: str | None) -> Spec:

@@ -1,4 +1,4 @@
-"""Money: an integer of minor units and an ISO 4217 currency with its own exponent. Never a float."""
+"""Money: an integer of minor units and a currency with its own exponent: ISO 4217's, or a stablecoin's. Never a float."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,11 @@ from iso4217 import Currency
 from codespar.lib.canonical import MAX_SAFE_INTEGER
 from codespar.lib.errors import Invalid
 
-EXPONENTS: dict[str, int] = {c.code: c.exponent for c in Currency if c.exponent is not None}
+ISO_4217: dict[str, int] = {c.code: c.exponent for c in Currency if c.exponent is not None}
+# Which token a code stands for is said by the rail account, in CAIP-19: a ticker alone proves nothing.
+STABLECOINS: dict[str, int] = {"USDC": 6}
+EXPONENTS = ISO_4217 | STABLECOINS
+PATTERN = f"^([A-Z]{{3}}|{'|'.join(STABLECOINS)})$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Money:
 def currency(text: object, pointer: str = "") -> str:
     """A currency that has minor units. Raises `Invalid`; gold and test codes have none."""
     if not isinstance(text, str) or text not in EXPONENTS:
-        raise Invalid("This must be an ISO 4217 currency code such as BRL, in capitals.", pointer=pointer)
+        raise Invalid("This must be an ISO 4217 currency code such as BRL, in capitals, or USDC.", pointer=pointer)
     return text
 
 

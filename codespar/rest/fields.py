@@ -106,9 +106,9 @@ class Country(_Checked):
 
 
 class Currency(_Checked):
-    """ISO 4217."""
+    """ISO 4217, or a stablecoin's."""
 
-    schema = {"type": "string", "pattern": "^[A-Z]{3}$"}
+    schema = {"type": "string", "pattern": money.PATTERN}
 
     def read(self, value: object) -> str:
         return money.currency(value)

@@ -9,24 +9,26 @@ from django.conf import settings
 from codespar.identity import acting, principals
 from codespar.identity.acting import conflict
 from codespar.identity.principals import Principal
-from codespar.lib import canonical, clock, db, ids
+from codespar.lib import canonical, clock, db, ids, payees
 from codespar.lib.errors import Invalid, NotFound
 from codespar.vault import envelope, keys
 from rails import hints
 from rails.adapters import ADAPTERS
+from rails.adapters.base import Connection
 
 _CHECKED = "SELECT checked_at FROM rail_accounts WHERE org_id = %s AND id = %s"
+_NOWHERE = "https://rail.invalid"
 _NO_RAIL = "There is no such rail: docs/rails.md lists them."
 
 
 def connect(principal: Principal, *, rail: str, provider_account: str, secrets: Mapping[str, str]) -> UUID:
-    """Register the account, with the secrets that its rail declares (`Capabilities.secrets`) and no others. Returns its id.
+    """Register the account, with the secrets that its rail declares (`Capabilities.secrets`, `optional`) and no others. Returns its id.
 
-    Raises `Invalid` for a rail that there is not, and for secrets that are missing or not taken; `Conflict` for an account that is
-    somebody's already. A crash leaves it registered with its record, or nothing. It is checked at once, and until it has passed its
-    checks no payment leaves over it.
+    Raises `Invalid` for a rail that there is not, an account that is not in its form, and for secrets that are missing, not taken or do not
+    fit; `Conflict` for an account that is somebody's already. A crash leaves it registered with its record, or nothing. It is checked at
+    once, and until it has passed its checks no payment leaves over it.
     """
-    _check(rail, secrets)
+    provider_account = _checked(rail, provider_account, secrets)
     account = ids.new()
     wire = ids.wire("key", account)
     bound = keys.aad(principal.org, f"rail:{rail}", provider_account)
@@ -40,7 +42,7 @@ def connect(principal: Principal, *, rail: str, provider_account: str, secrets: 
         "rail_accounts_account": conflict("This provider account is registered already."),
     }
     acting.write(principal, "rail_account_add", record, sealed, now=clock.now(), refusals=refusals)
-    checked(principal, account, rail, None)
+    wait_for_check(principal, account, rail, None)
     return account
 
 
@@ -50,10 +52,10 @@ def preflight(principal: Principal, account: UUID) -> bool:
     asked = db.call("rail_check_ask", principal.org, principal.digest, account, refusals=acting.COMMON)
     if asked is None:
         raise NotFound("There is no such account at a rail.")
-    return checked(principal, account, asked["rail"], asked["checked_at"])
+    return wait_for_check(principal, account, asked["rail"], asked["checked_at"])
 
 
-def checked(principal: Principal, account: UUID, rail: str, before: str | None) -> bool:
+def wait_for_check(principal: Principal, account: UUID, rail: str, before: str | None) -> bool:
     """Whether the account was checked after `before` (a time, None for never), waiting some seconds for it.
 
     Nothing depends on the wait: an account carries no money until it has passed its checks, whenever that is.
@@ -69,10 +71,21 @@ def checked(principal: Principal, account: UUID, rail: str, before: str | None) 
     return False
 
 
-def _check(rail: str, secrets: Mapping[str, str]) -> None:
+def _checked(rail: str, account: str, secrets: Mapping[str, str]) -> str:
+    """The account in its one form: in another spelling it would be somebody else's, too."""
     if rail not in ADAPTERS:
         raise Invalid(_NO_RAIL, pointer="/rail")
     found = ADAPTERS[rail].capabilities
     needed = {*found.secrets, *(("webhook_secret",) if found.webhook_headers else ())}
-    if set(secrets) != needed:
-        raise Invalid(f"The rail {rail} needs {', '.join(sorted(needed))}, and nothing else.", pointer="/secrets")
+    if not needed <= set(secrets) <= needed | set(found.optional):
+        besides = f", and takes {', '.join(found.optional)}" if found.optional else ""
+        raise Invalid(f"The rail {rail} needs {', '.join(sorted(needed))}{besides}, and nothing else.", pointer="/secrets")
+    if found.account_form is not None:
+        account = payees.normal(found.account_form, account, "/account")
+    try:
+        # Where the rail is does not matter yet: what is tried is that account and secrets belong together.
+        ADAPTERS[rail].connect(Connection(base_url=_NOWHERE, account=account, secrets=secrets))
+    except (ValueError, KeyError):
+        # Not the error's own words: they may be about a secret.
+        raise Invalid(f"An account at the rail {rail} cannot be opened with these: see docs/rails.md.", pointer="/secrets") from None
+    return account

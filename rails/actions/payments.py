@@ -264,7 +264,7 @@ def _payment(
     payment = {"id": wire, **facts(snapshot, verdict, order.ask)}
     if state == "scheduled" and order.execute_at is not None:
         payment |= _asked(snapshot, order.ask, order.execute_at)
-    for name, text in (("memo", texts.memo), ("reference", texts.reference)):
+    for name, text in (("memo", texts.memo), ("reference", texts.reference), ("target", order.ask.target)):
         if text is not None:
             payment[f"{name}_commit"] = openings.add(text)
     if texts.context is not None:
@@ -300,14 +300,15 @@ def _presented(principal: Principal, snapshot: Mapping[str, Any], verdict: Decis
         return None
     with db.tenant(principal.org):
         rows = db.select(
-            "SELECT id, transaction_id, amount, currency, counterparty_id, purpose FROM payments WHERE org_id = %s"
+            "SELECT p.id, transaction_id, amount, currency, counterparty_id, purpose, convert_from(o.value, 'UTF8') AS target"
+            " FROM payments p LEFT JOIN ledger_openings o ON o.org_id = p.org_id AND o.commit = decode(p.target, 'hex') WHERE p.org_id = %s"
             " AND (presentation = %s OR (mandate_id = %s AND transaction_id = %s))",
             [str(principal.org), presentation_id(snapshot, verdict), str(ids.parse(ask.mandate, "mnd")), shown.transaction_id],
         )
     if not rows:
         return None
-    names = ("transaction_id", "amount", "currency", "counterparty_id", "purpose")
-    asked = (shown.transaction_id, ask.amount, ask.currency, ids.parse(ask.counterparty, "ctp"), ask.purpose)
+    names = ("transaction_id", "amount", "currency", "counterparty_id", "purpose", "target")
+    asked = (shown.transaction_id, ask.amount, ask.currency, ids.parse(ask.counterparty, "ctp"), ask.purpose, ask.target)
     if len(rows) > 1 or asked != tuple(rows[0][name] for name in names):
         raise Conflict("This nonce or transaction has paid something else already: sign a new presentation, with its own.")
     found: UUID = rows[0]["id"]

@@ -11,7 +11,7 @@ from codespar.lib.idempotency import Key
 from ledger import records
 from mandates import decision
 from mandates.layers import Ask
-from rails import hints
+from rails import hints, queries
 from rails.actions import payments
 from rails.models import Payment
 
@@ -109,6 +109,8 @@ def _facts(payment: Payment) -> dict[str, Any]:
         "currency": payment.currency,
         "purpose": payment.purpose,
         "rail": payment.rail,
+        # By its commitment, which the record of the request opens.
+        "target": payment.target,
     }
 
 
@@ -123,4 +125,5 @@ def _ask(payment: Payment) -> Ask:
         purpose=payment.purpose,
         rail=payment.rail,
         claims={"account": payment.account_id},
+        target=queries.target(payment),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+from rails.adapters import x402
 from rails.adapters.base import Adapter, Connection
 from rails.adapters.card import CardAdapter
 from rails.adapters.pix import PixAdapter
@@ -16,6 +19,9 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "wire": WireAdapter,
     "x402": X402Adapter,
 }
+
+# What was bought, in the answer of a rail that sells things: its media type and its bytes, None when none came.
+BOUGHT: Mapping[str, Callable[[bytes], tuple[str, bytes] | None]] = {"x402": x402.bought}
 
 
 def adapter_for(rail: str, connection: Connection) -> Adapter:

@@ -70,12 +70,14 @@ class Capabilities:
     """What a rail can do.
 
     `account_types` are the kinds of counterparty accounts that it pays, `currencies` what it pays in (None: any). `secrets` names what
-    connecting an account needs beside the account itself, `webhook_headers` (small letters) what authenticates a notice.
+    connecting an account needs beside the account itself, `optional` what it takes besides, `webhook_headers` (small letters) what
+    authenticates a notice. `account_form` is the kind of account (`codespar.lib.payees`) in whose normal form our own account is written.
     `captures`: sending reserves the money, and a capture moves it. `key_repeats`: the rail answers a request that it has had before, under
     the same key, with what it did then, for `key_lifetime_seconds` (None: for ever); only then may an adapter's request be sent again.
     `query_by_key`: the rail finds a payment by our key. `acceptance_window_seconds` after `send_by` a request that the rail has not
     seen will not be accepted any more; `settlement_seconds` is how long an accepted payment usually takes.
-    `statement_seconds` after it settled a payment stands in the statement: before that it is not missed there.
+    `statement_seconds` after it settled a payment stands in the statement: before that it is not missed there. `statement_final`: what
+    a statement has told never changes, so that nobody reads it all again.
     `rollback` has one step for each state that a payment can be found in when it must come back. `asks_first`: `prepare` asks the rail.
     """
 
@@ -96,6 +98,9 @@ class Capabilities:
     rollback: tuple[RollbackStep, ...]
     asks_first: bool = False
     statement_seconds: int = 5
+    statement_final: bool = False
+    optional: tuple[str, ...] = ()
+    account_form: str | None = None
 
     def step_from(self, state: Result) -> RollbackStep:
         """The way back from `state`; without one, a human's."""

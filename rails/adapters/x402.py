@@ -1,6 +1,6 @@
 """The rail x402: a stablecoin paid for a resource of the web (x402 v2, scheme `exact` on EVM chains), where we are the payer.
 
-What we send is an authorization (EIP-3009): signed for this amount, this payee, these minutes, and one nonce, which is made of our key. So
+What we send is an authorization (EIP-3009): signed for this amount, this payee, these minutes, and one nonce, which is our key. So
 the chain moves the money at most once however often it is sent, and whoever holds it can do nothing else with it. The merchant hands it
 to the chain. What the merchant then says is a hint: whether money has moved is read from the chain, and only from there.
 """
@@ -15,8 +15,8 @@ from datetime import datetime
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from codespar.lib import canonical, evm
-from codespar.lib.addresses import is_here, is_private
+from codespar.lib import canonical, evm, targets
+from codespar.lib.addresses import is_here
 from codespar.lib.errors import Invalid
 from rails.adapters import judging, x402_chain, x402_statement, x402_terms
 from rails.adapters.base import (
@@ -93,6 +93,9 @@ class X402Adapter:
         ),
         asks_first=True,
         statement_seconds=600,
+        statement_final=True,
+        optional=("confirmations", "first_block"),
+        account_form="evm",
     )
 
     def __init__(
@@ -115,7 +118,7 @@ class X402Adapter:
 
     @classmethod
     def connect(cls, connection: Connection) -> X402Adapter:
-        """The adapter of this account. `confirmations` and `first_block` may stand among its secrets too."""
+        """The adapter of this account."""
         given = connection.secrets
         token = Token(evm.erc20(given["asset"]), given["asset_name"], given["asset_version"])
         depth, first = _number(given.get("confirmations", str(DEPTH)), 1), _number(given.get("first_block", "0"), 0)
@@ -316,16 +319,9 @@ def _fitted(instruction: Instruction) -> str:
     if instruction.payee_type != "evm":
         raise NotSendable("account_type_unsupported", "x402 pays to EVM accounts")
     target = instruction.target or ""
-    if not re.fullmatch(r"https?://[!-~]{1,2000}", target) or "#" in target or not _sound(target):
+    if not targets.is_resource(target):
         raise NotSendable("target_malformed", "what is paid for is the URL of a resource: https, or http on this machine")
     return target
-
-
-def _sound(target: str) -> bool:
-    try:
-        return is_private(target) and urlsplit(target).port != 0
-    except ValueError:
-        return False
 
 
 def _number(text: str, least: int) -> int:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from eth_keys.constants import SECPK1_N
 from eth_keys.datatypes import PrivateKey
 
-from codespar.lib.canonical import sha256
 from codespar.lib.evm import Asset, checksummed, keccak256
 
 _DOMAIN = keccak256(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
@@ -86,8 +85,11 @@ class Signer:
 
 
 def nonce_of(key: str) -> bytes:
-    """The nonce of the payment with this rail key: always the same, so that the chain lets it move money once, however often it is sent."""
-    return sha256(b"codespar/x402/nonce/v1\n" + key.encode())
+    """The nonce of the payment with this rail key: the key itself, so that the chain lets it move money once, however often it is sent, and
+    tells in its events which payment it was. Raises ValueError for a key that is not 64 hexadecimal digits."""
+    if not re.fullmatch("[0-9a-f]{64}", key):
+        raise ValueError("a key is a SHA-256 digest in hexadecimal: make it with rail_key")
+    return bytes.fromhex(key)
 
 
 def word(value: int | str) -> bytes:

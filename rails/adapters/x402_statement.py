@@ -18,7 +18,7 @@ def page(chain: Chain, address: str, cursor: str, first_block: int) -> Statement
     """What the blocks after the block `cursor` hold, up to 1,000 of them; `cursor` is then the last of them. Raises `Unreadable`.
 
     A transfer to ourselves, or of nothing, moves nothing and is no line. The line of an authorization carries its nonce as
-    `provider_id`; our key is not in it, and cannot be told from it.
+    `provider_id`, which is our key.
     """
     _last, final = chain.ends()
     before = int(cursor) if cursor else first_block - 1
@@ -72,7 +72,7 @@ def _line(chain: Chain, log: Log, moved: Move, address: str, nonce: str | None, 
         id=log.id,
         kind="deposit" if came else "payment" if nonce else "other",
         provider_id=nonce or log.id,
-        key=None,
+        key=nonce[2:] if nonce else None,
         amount=moved.value if came else -moved.value,
         currency=CURRENCY,
         at=at,

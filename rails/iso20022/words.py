@@ -17,7 +17,7 @@ import uuid
 
 import schwifty
 
-from codespar.lib.money import EXPONENTS, major
+from codespar.lib.money import ISO_4217, major
 
 KEY_LENGTH = 43
 ID_LENGTH = 35
@@ -59,7 +59,7 @@ def key_of(first: str | None, last: str | None) -> str | None:
 
 def decimal(amount: int, currency: str) -> str:
     """Minor units as the schema writes them: (1050, "EUR") is 10.50, (1050, "JPY") is 1050, (1050, "BHD") is 1.050."""
-    if currency not in EXPONENTS:
+    if currency not in ISO_4217:
         raise BadMessage("the currency is not one of ISO 4217 with minor units")
     if amount < 0 or len(str(amount)) > MOST_DIGITS:
         raise BadMessage(f"an amount has at most {MOST_DIGITS} digits and no sign")
@@ -68,10 +68,10 @@ def decimal(amount: int, currency: str) -> str:
 
 def minor_units(text: str, currency: str) -> int:
     """The exact minor units of a decimal; raises `BadMessage` when there are none."""
-    if currency not in EXPONENTS or not re.fullmatch(r"[0-9]{1,18}([.][0-9]{1,5})?", text):
+    if currency not in ISO_4217 or not re.fullmatch(r"[0-9]{1,18}([.][0-9]{1,5})?", text):
         raise BadMessage("an amount is not a plain decimal in a currency of ISO 4217")
     whole, _, fraction = text.partition(".")
-    digits = EXPONENTS[currency]
+    digits = ISO_4217[currency]
     if fraction[digits:].strip("0"):
         raise BadMessage("an amount is finer than the currency's minor unit")
     return int(whole + fraction[:digits].ljust(digits, "0"))

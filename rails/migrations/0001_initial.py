@@ -175,6 +175,7 @@ class Migration(migrations.Migration):
                 ('rail', models.TextField(null=True)),
                 ('reference', models.TextField(null=True)),
                 ('memo', models.TextField(null=True)),
+                ('target', models.TextField(null=True)),
                 ('transaction_id', models.TextField(null=True)),
                 ('presentation', models.TextField(null=True)),
                 ('status', models.TextField()),

@@ -34,6 +34,8 @@ CREATE TABLE payments (
     rail text,
     reference text,
     memo text,
+    -- What is paid for on the payee's side. Like the texts, it may name a person: the record commits to it, and the text is an opening.
+    target text,
     transaction_id text,
     presentation text,
     status text NOT NULL,
@@ -70,7 +72,7 @@ CREATE TABLE payments (
     CONSTRAINT payments_counterparty FOREIGN KEY (org_id, counterparty_id, livemode) REFERENCES counterparties (org_id, id, livemode),
     CONSTRAINT payments_counterparty_version FOREIGN KEY (org_id, counterparty_id, counterparty_version)
         REFERENCES counterparty_versions (org_id, counterparty_id, version),
-    CONSTRAINT payments_texts CHECK (reference ~ '^[0-9a-f]{64}$' AND memo ~ '^[0-9a-f]{64}$'),
+    CONSTRAINT payments_texts CHECK (reference ~ '^[0-9a-f]{64}$' AND memo ~ '^[0-9a-f]{64}$' AND target ~ '^[0-9a-f]{64}$'),
     CONSTRAINT payments_hold FOREIGN KEY (org_id, hold_id) REFERENCES holds (org_id, id),
     CONSTRAINT payments_decision FOREIGN KEY (org_id, decision_id) REFERENCES decisions (org_id, id),
     CONSTRAINT payments_amount CHECK (amount > 0),
@@ -134,9 +136,9 @@ BEGIN
         OLD.rail := coalesce(OLD.rail, NEW.rail);
     END IF;
     IF (NEW.org_id, NEW.project_id, NEW.id, NEW.livemode, NEW.agent_id, NEW.mandate_id, NEW.wallet_id, NEW.counterparty_id, NEW.account_id,
-        NEW.amount, NEW.currency, NEW.purpose, NEW.rail, NEW.rail_key, NEW.execute_at, NEW.created_at, NEW.created_entry_id)
+        NEW.amount, NEW.currency, NEW.purpose, NEW.rail, NEW.target, NEW.rail_key, NEW.execute_at, NEW.created_at, NEW.created_entry_id)
        IS DISTINCT FROM (OLD.org_id, OLD.project_id, OLD.id, OLD.livemode, OLD.agent_id, OLD.mandate_id, OLD.wallet_id, OLD.counterparty_id, OLD.account_id,
-        OLD.amount, OLD.currency, OLD.purpose, OLD.rail, OLD.rail_key, OLD.execute_at, OLD.created_at, OLD.created_entry_id) THEN
+        OLD.amount, OLD.currency, OLD.purpose, OLD.rail, OLD.target, OLD.rail_key, OLD.execute_at, OLD.created_at, OLD.created_entry_id) THEN
         PERFORM refuse('payments_fixed', 'who, whom, how much and how is fixed when a payment is made');
     END IF;
     RETURN NEW;

@@ -214,10 +214,11 @@ BEGIN
         v_hold := hold_add(p_org, c, f, v_payment, v_wallet, v_now);
     END IF;
     INSERT INTO payments (org_id, project_id, id, livemode, agent_id, mandate_id, wallet_id, counterparty_id, counterparty_version, account_id, amount,
-        currency, purpose, rail, reference, memo, transaction_id, presentation, status, code, hold_id, decision_id, rail_key, execute_at, submit_by, due_at,
+        currency, purpose, rail, reference, memo, target, transaction_id, presentation, status, code, hold_id, decision_id, rail_key, execute_at, submit_by,
+        due_at,
         created_entry_id, entry_id)
     VALUES (p_org, f.project, v_payment, f.livemode, f.agent, v_mandate, v_wallet, f.counterparty, (d->>'counterparty_version')::integer, d->>'account', f.amount,
-        f.currency, f.purpose, f.rail, d->>'reference_commit', d->>'memo_commit', CASE WHEN v_status <> 'denied' THEN d->>'transaction_id' END,
+        f.currency, f.purpose, f.rail, d->>'reference_commit', d->>'memo_commit', d->>'target_commit', CASE WHEN v_status <> 'denied' THEN d->>'transaction_id' END,
         CASE WHEN v_status <> 'denied' THEN d->>'presentation' END, v_status, record_part(c, 'decision')->>'code', v_hold, v_decision,
         rail_key(p_org, f.livemode, f.project, p.actor, 'payment', c #>> '{data,idempotency,key}'), (d->>'execute_at')::timestamptz, (d->>'submit_by')::timestamptz,
         CASE v_status WHEN 'authorized' THEN v_now WHEN 'scheduled' THEN (d->>'execute_at')::timestamptz WHEN 'requires_approval' THEN v_now + interval '24 hours' END, v_entry, v_entry);

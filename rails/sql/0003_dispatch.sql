@@ -302,6 +302,25 @@ BEGIN
 END $$;
 CALL definer('payments_result(uuid,bytea,bytea,jsonb)', '{codespar_rail}');
 
+-- What the rail answered when it was paid, for who may see the payment: an agent its own, people those of the token's mode. For some rails that is what
+-- was bought. The other words of rails are evidence, and no agent's.
+CREATE FUNCTION payment_answer(p_org uuid, p_digest bytea, p_payment uuid) RETURNS bytea LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    p principal;
+BEGIN
+    PERFORM enter(p_org);
+    p := holder(p_org, p_digest, 'payments:read');
+    RETURN (SELECT o.value FROM payments y
+            JOIN attempts a ON a.org_id = y.org_id AND a.payment_id = y.id AND a.operation = 'pay'
+            JOIN attempt_results r ON r.org_id = y.org_id AND r.attempt_id = a.id AND r.source = 'answer'
+            JOIN ledger_entries e ON e.org_id = y.org_id AND e.id = r.entry_id
+            CROSS JOIN jsonb_array_elements(convert_from(e.content, 'UTF8')::jsonb #> '{data,items}') i
+            JOIN ledger_openings o ON o.org_id = y.org_id AND o.commit = decode(i->>'answer_commit', 'hex')
+            WHERE y.org_id = p_org AND y.id = p_payment AND y.livemode = p.livemode AND (p.agent_id IS NULL OR y.agent_id = p.agent_id)
+              AND i->>'id' = wire('evt', r.id));
+END $$;
+CALL definer('payment_answer(uuid,bytea,uuid)', '{codespar_agent,codespar_control}');
+
 -- Asked again and nothing new: the next question comes later. Not a step of the payment, so not a record.
 CREATE FUNCTION work_later(p_org uuid, p_kind text, p_id uuid, p_owner text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

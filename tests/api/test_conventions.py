@@ -30,7 +30,7 @@ def test_every_answer_has_a_request_id_of_its_own(furnished: Furnished) -> None:
             for operation in operations.operations(service):
                 if operation.method == "GET":
                     answer = operation.send(caller, id=furnished.ids[operation.parameter] if operation.parameter else "")
-                    assert answer.status_code == 200, operation
+                    assert answer.status_code == (404 if operation.id == operations.SELLS else 200), operation
                     seen.add(answer.headers["request-id"])
             for path in (
                 "/",

@@ -58,7 +58,7 @@ def test_the_good_answer_of_every_operation_is_as_the_contract_says(furnished: F
     schema, bodies = {"api": API, "console": CONSOLE}[service], furnished.bodies()
     world = furnished.world
     with client(world.info, service, furnished.token(service)) as caller:
-        for operation in operations.operations(service):
+        for operation in [one for one in operations.operations(service) if one.id != operations.SELLS]:
             # There is one account at a rail in each mode, and test has its own.
             caller.headers["Authorization"] = f"Bearer {world.tokens['owner_live'] if operation.id == LIVE else furnished.token(service)}"
             body = bodies[operation.id] if operation.takes_body else None

@@ -176,6 +176,7 @@ FIXED = {
     "account_id": "'acc_other'",
     "purpose": "'other'",
     "rail": "'other'",
+    "target": "repeat('ab', 32)",
     "rail_key": "sha256('x')",
     "livemode": "true",
     "id": f"'{uuid4()}'",
@@ -202,7 +203,7 @@ CASES: dict[str, list[Case]] = {
     "payments_transaction": [_same_transaction],
     "payments_presentation": [_same_presentation],
     "payments_counterparty_version": [another(counterparty_version=999, status="authorized", due_at=NOW)],
-    "payments_texts": [paid("reference = 'zz'"), paid("memo = 'a note to the payee'")],
+    "payments_texts": [paid("reference = 'zz'"), paid("memo = 'a note to the payee'"), another(target="https://shop.example")],
     "payments_hold": [another(hold_id=uuid4(), status="authorized", due_at=NOW)],
     "payments_decision": [another(decision_id=uuid4(), status="authorized", due_at=NOW)],
     "payment_transitions_allowed": [

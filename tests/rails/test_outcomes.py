@@ -14,6 +14,7 @@ from codespar.lib import db
 from codespar.lib.errors import Unavailable
 from rails import workers
 from rails.adapters.base import Outcome, Result
+from tests.support.world import World
 
 NOW = datetime(2026, 3, 4, 15, 0, tzinfo=UTC)
 WINDOW: Any = SimpleNamespace(acceptance_window_seconds=30)
@@ -51,6 +52,17 @@ def row(**more: Any) -> dict[str, Any]:
 def test_what_the_rail_has_accepted_is_asked_for_as_long_as_it_takes(engine: SimpleNamespace) -> None:
     assert engine.outcomes.of_query(row(checks=10_000), said(Result.ACCEPTED), WINDOW) is None
     assert engine.outcomes.of_query(row(checks=10_000), said(Result.UNKNOWN), WINDOW).after == "needs_human"
+
+
+def test_a_person_is_called_only_when_everything_a_rail_signed_is_over(engine: SimpleNamespace, world: World) -> None:
+    """The questions of an unclear payment go on past the last moment in which the rail could still move it, and past the chain's last word."""
+    from rails.adapters import ADAPTERS
+
+    spaced = "SELECT extract(epoch FROM sum(next_check(n) - clock_timestamp()))::float AS seconds FROM generate_series(0, %s) n"
+    [row] = world.rows(spaced, engine.outcomes.MOST_CHECKS - 1, role="super")
+    windows = [adapter.capabilities.acceptance_window_seconds for adapter in ADAPTERS.values()]
+    # A dozen blocks of twelve seconds, as slow as chains are.
+    assert row["seconds"] > 5 * (max(windows) + 12 * 12)
 
 
 def test_a_payment_that_is_not_there_is_judged_by_when_the_rail_was_asked(engine: SimpleNamespace) -> None:

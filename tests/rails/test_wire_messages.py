@@ -16,7 +16,7 @@ import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codespar.lib.money import EXPONENTS
+from codespar.lib.money import ISO_4217
 from rails.iso20022 import documents, orders, reports, words
 from rails.iso20022.orders import Recall, Transfer
 from rails.iso20022.words import BadMessage
@@ -43,7 +43,7 @@ TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 1), timezones=st.ju
 TEXTS = st.text(string.ascii_letters + string.digits + "/-?:().,'+ ", min_size=1, max_size=140).filter(
     lambda text: text == text.strip() and not text.startswith("/") and not text.endswith("/") and "//" not in text
 )
-CURRENCIES = st.sampled_from(sorted(EXPONENTS))
+CURRENCIES = st.sampled_from(sorted(ISO_4217))
 TRANSFERS = st.builds(
     Transfer,
     key=KEYS,

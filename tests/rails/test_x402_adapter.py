@@ -206,7 +206,7 @@ def test_the_statement_adds_up_and_names_the_authorization(here: Market) -> None
         openings, closings = [*openings, page.opening], [*closings, page.closing]
     assert (openings[0], closings[-1]) == (0, sum(line.amount for line in lines)) == (0, here.chain.balance(here.us))
     payment, deposit = lines[-2:]
-    assert (payment.kind, payment.provider_id, payment.key, payment.amount) == ("payment", "0x" + nonce_of(order.key).hex(), None, -PRICE)
+    assert (payment.kind, payment.provider_id, payment.key, payment.amount) == ("payment", "0x" + order.key, order.key, -PRICE)
     assert payment.party == order.payee_account
     assert (deposit.kind, deposit.amount, deposit.party) == ("deposit", 70, f"eip155:{here.chain.chain}:{giver}")
     assert deposit.id == deposit.provider_id == f"{came}:0"

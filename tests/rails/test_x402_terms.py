@@ -205,7 +205,13 @@ def test_what_is_no_private_key_is_refused_without_being_repeated(text: str) -> 
 
 def test_the_nonce_is_frozen() -> None:
     # A change here could pay twice: what was signed before the change does not stop what is signed after it.
-    assert nonce_of("a" * 64).hex() == "2bb6552e476580251788db9347bb823bdbbf72540daa26efb79e978c57566749"
+    assert nonce_of("0a1b" * 16).hex() == "0a1b" * 16
+
+
+@pytest.mark.parametrize("key", ["", "k1", "a" * 63, "a" * 65, "A" * 64, "g" * 64, "a" * 64 + "\n"])
+def test_a_key_that_no_digest_makes_is_no_nonce(key: str) -> None:
+    with pytest.raises(ValueError, match="rail_key"):
+        nonce_of(key)
 
 
 # What an answer and the chain prove.

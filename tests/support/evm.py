@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -39,10 +40,11 @@ def serve(app: Any) -> None:
 
 
 @contextlib.contextmanager
-def process(module: str, *arguments: str) -> Iterator[dict[str, Any]]:
-    """The module as a process, ready; what it said in its first line."""
-    command = [sys.executable, "-m", f"tests.support.{module}", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+def process(module: str, *arguments: str, place: socket.socket | None = None) -> Iterator[dict[str, Any]]:
+    """The module as a process, ready; what it said in its first line. It listens on `place`, if it is given one."""
+    handed = () if place is None else (place.fileno(),)
+    command = [sys.executable, "-m", f"tests.support.{module}", *arguments, *map(str, handed)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, pass_fds=handed) as child:
         assert child.stdin is not None and child.stdout is not None
         try:
             yield json.loads(child.stdout.readline())

@@ -1,6 +1,6 @@
 """A node of an EVM chain as a process: JSON-RPC over HTTP around py-evm, with a token on it. It says where it is in its first line.
 
-    python -m tests.support.evm_node
+    python -m tests.support.evm_node [<descriptor of a socket that listens>]
 
 Beside Ethereum's methods it has `evm_mine`, `evm_snapshot`, `evm_revert` (a reorganisation) and `testing_timeTravel`.
 """
@@ -8,6 +8,7 @@ Beside Ethereum's methods it has `evm_mine`, `evm_snapshot`, `evm_revert` (a reo
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,7 +107,11 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     node = Handler.node = Node()
     token = node.deploy()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=len(sys.argv) == 1)
+    if len(sys.argv) > 1:
+        server.socket.close()
+        server.socket = socket.socket(fileno=int(sys.argv[1]))
+        server.server_port = server.socket.getsockname()[1]
     server.daemon_threads = True
     told = {"url": f"http://127.0.0.1:{server.server_port}", "token": token.lower(), "keys": node.keys, "accounts": node.web3.eth.accounts}
     print(json.dumps(told), flush=True)

@@ -18,6 +18,8 @@ from tests.support.world import BRL, World, key, later
 Json = dict[str, Any]
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SERVICES = ("api", "console")
+# Needs a rail that sells things: tests/rails/test_x402_engine.py holds its good answer to the contract.
+SELLS = "payments_resource"
 # The type of the id that each parameter of a path takes.
 PREFIXES = {
     "agent": "agt",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import secrets
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -68,10 +69,10 @@ class Market:
 
 
 @contextlib.contextmanager
-def market() -> Iterator[Market]:
-    """All of it, running."""
+def market(place: socket.socket | None = None) -> Iterator[Market]:
+    """All of it, running; the node listens on `place`, if it is given one."""
     with contextlib.ExitStack() as stack:
-        chain = evm.ether(stack.enter_context(evm.process("evm_node")))
+        chain = evm.ether(stack.enter_context(evm.process("evm_node", place=place)))
         facilitator = stack.enter_context(evm.process("x402_facilitator", chain.url, str(chain.chain), chain.keys[1]))["url"]
         merchant = stack.enter_context(evm.process("x402_merchant", facilitator, str(chain.chain), chain.token, PAYEE))["url"]
         made = Market(chain, facilitator, merchant, secrets.token_hex(32))

@@ -26,7 +26,7 @@ CREATE TABLE accounts (
     CONSTRAINT accounts_available CHECK (available >= 0),
     CONSTRAINT accounts_held CHECK (held >= 0),
     CONSTRAINT accounts_main_held CHECK (kind <> 'main' OR held = 0),
-    CONSTRAINT accounts_currency CHECK (currency ~ '^[A-Z]{3}$')
+    CONSTRAINT accounts_currency CHECK (currency ~ '^([A-Z]{3}|USDC)$')
 );
 CALL tenant_table('accounts', '{codespar_agent,codespar_control,codespar_rail,codespar_auditor}');
 CALL kept('accounts');
