@@ -115,7 +115,7 @@ def _items(value: object) -> list[Any]:
 class BatchIn(fields.Strict):
     """`payments` are bodies of `POST /v1/payments`, each with its `idempotency_key`. Each is read, decided and answered by itself."""
 
-    payments = fields.Read(_items, schema={"type": "array", "minItems": 1, "maxItems": MOST, "items": {"type": "object"}})
+    payments = fields.Read(_items, schema={"type": "array", "minItems": 1, "maxItems": MOST, "items": {}})
 
 
 class BatchItemOut(serializers.Serializer[Any]):

@@ -22,6 +22,7 @@ SERVICES = ("api", "console")
 SELLS = "payments_resource"
 # The type of the id that each parameter of a path takes.
 PREFIXES = {
+    "account": "key",
     "agent": "agt",
     "counterparty": "ctp",
     "discrepancy": "dsc",
@@ -222,6 +223,7 @@ def furnish(world: World) -> Furnished:
     token = people.post("/v1/tokens", {"holder": member, "name": "spare", "expires_at": later(days=1)})["id"]
     spare, _, _ = world.new_agent()
     ids = {
+        "account": people.get("/v1/rail-accounts")["data"][0]["id"],
         "spare_agent": spare,
         "spare_counterparty": world.new_counterparty(),
         "revocation": people.post("/v1/revocations", {"scope": "agent", "id": spare, "reason": "a test"})["id"],
