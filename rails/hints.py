@@ -26,11 +26,11 @@ def take(rail: str, most: int = 32) -> str | None:
     names: dict[bytes | str, str] = {f"{_WORK}:{rail}".encode(): "work", f"{_CHECK}:{rail}".encode(): "check"}
     try:
         found = cache.client().blpop(list(names), timeout=1.0)
-        if found is None:
-            return None
-        # One look at what is due answers all of them.
-        cache.client().lpop(found[0], most - 1)
-        return names[found[0]]
+        told = names.get(found[0]) if found else None
+        if found and told:
+            # One look at what is due answers all of them.
+            cache.client().lpop(found[0], most - 1)
+        return told
     except cache.AWAY:
         time.sleep(1.0)
         return None

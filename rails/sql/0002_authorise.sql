@@ -53,6 +53,9 @@ DECLARE
     v_last timestamptz := p_until - interval '1 microsecond';
 BEGIN
     SELECT * INTO m FROM mandates WHERE org_id = f.org AND id = f.mandate;
+    IF (p_until <= least(p_now + interval '60 seconds', m.expires_at)) IS NOT TRUE THEN
+        PERFORM refuse('payments_submit_by', 'a payment leaves within a minute, and before its mandate expires');
+    END IF;
     SELECT * INTO u FROM mandate_usages WHERE org_id = f.org AND mandate_id = f.mandate FOR NO KEY UPDATE;
     SELECT timezone INTO v_timezone FROM organisations WHERE id = f.org AND closed_at IS NULL;
     SELECT * INTO k FROM counterparties WHERE org_id = f.org AND id = f.counterparty AND livemode = f.livemode;
@@ -182,10 +185,6 @@ BEGIN
         PERFORM refuse('payments_execute_at', 'a payment is scheduled for a time to come, within a year');
     END IF;
     IF v_status = 'authorized' THEN
-        IF ((d->>'submit_by')::timestamptz
-            <= least(v_now + interval '60 seconds', (SELECT expires_at FROM mandates WHERE org_id = p_org AND id = f.mandate))) IS NOT TRUE THEN
-            PERFORM refuse('payments_submit_by', 'a payment leaves within a minute, and before its mandate expires');
-        END IF;
         v_moved := payment_gate(f, v_wallet, (d->>'counterparty_version')::integer, d->>'account', v_now, (d->>'submit_by')::timestamptz, false);
         IF v_moved IS NOT NULL THEN
             IF EXISTS (SELECT FROM idempotency_keys WHERE org_id = p_org AND principal = p.actor AND operation = 'payment'
@@ -340,10 +339,6 @@ BEGIN
     f := facts_of(p_org, y.agent_id, jsonb_build_object('mandate', wire('mnd', y.mandate_id), 'counterparty', wire('ctp', y.counterparty_id),
         'purpose', y.purpose, 'rail', y.rail, 'amount', y.amount, 'currency', y.currency));
     IF c->>'kind' = 'payment.approved' THEN
-        IF ((d->>'submit_by')::timestamptz
-            <= least(v_now + interval '60 seconds', (SELECT expires_at FROM mandates WHERE org_id = p_org AND id = f.mandate))) IS NOT TRUE THEN
-            PERFORM refuse('payments_submit_by', 'a payment leaves within a minute, and before its mandate expires');
-        END IF;
         v_moved := payment_gate(f, y.wallet_id, (d->>'counterparty_version')::integer, y.account_id, v_now, (d->>'submit_by')::timestamptz, true);
         IF v_moved IS NOT NULL THEN
             RETURN jsonb_build_object('moved', v_moved);

@@ -66,10 +66,6 @@ BEGIN
     SELECT id INTO v_wallet FROM accounts
     WHERE org_id = p_org AND kind = 'wallet' AND agent_id = y.agent_id AND livemode = y.livemode AND currency = y.currency;
     IF v_outcome = 'allow' THEN
-        IF ((d->>'submit_by')::timestamptz
-            <= least(v_now + interval '60 seconds', (SELECT expires_at FROM mandates WHERE org_id = p_org AND id = f.mandate))) IS NOT TRUE THEN
-            PERFORM refuse('payments_submit_by', 'a payment leaves within a minute, and before its mandate expires');
-        END IF;
         v_moved := payment_gate(f, v_wallet, (d->>'counterparty_version')::integer, d->>'account', v_now, (d->>'submit_by')::timestamptz, false);
         IF v_moved IS NOT NULL THEN
             RETURN jsonb_build_object('moved', v_moved);

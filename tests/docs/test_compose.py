@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from codespar.config import Config
+from codespar.launcher.stack import BANK_SPEAKS
 from tests.docs.reading import ROOT
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -71,7 +72,8 @@ def test_the_bank_is_where_the_dispatcher_looks_for_it() -> None:
     bank = SERVICES["bank"]
     assert bank["network_mode"] == "service:dispatcher"
     assert environment("bank") == {}
-    assert config("dispatcher").rail_urls == {"sandbox": "http://127.0.0.1:8002"}
+    spoken = {rail: f"http://127.0.0.1:8002/{rail}-api" for rail in BANK_SPEAKS}
+    assert config("dispatcher").rail_urls == {"sandbox": "http://127.0.0.1:8002", **spoken}
     assert "--port 8002" in bank["command"][-1]
 
 
