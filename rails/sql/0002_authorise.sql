@@ -275,7 +275,7 @@ BEGIN
         ARRAY(SELECT convert_from(x, 'UTF8')::jsonb #> '{data,payment}' FROM unnest(p_contents) x), v_now);
     FOR i IN 1 .. cardinality(p_contents) LOOP
         v_done := v_done || CASE WHEN v_done = '[]' OR v_done->-1 ? 'seq'
-            THEN authorise_one(p_org, p_digest, p_contents[i], p_sigs[i], p_openings->(i - 1), v_now)
+            THEN authorise_one(p_org, p_digest, p_contents[i], p_sigs[i], nullif(p_openings->(i - 1), 'null'), v_now)
             ELSE '{"moved": "before"}' END;
     END LOOP;
     RETURN v_done;

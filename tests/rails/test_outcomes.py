@@ -232,6 +232,6 @@ def test_what_waits_for_its_rail_expires_when_its_minute_is_over(engine: SimpleN
     goes, waits, over = (row(rail="sandbox", status="authorized", submit_by=now + later) for later in (minute, minute, -minute))
     monkeypatch.setattr(engine.dispatch.breakers, "allowance", lambda rail, operation: 1)
     monkeypatch.setattr(engine.dispatch.db, "call", lambda name, *arguments: engine.written.append((name, arguments[1])))
-    monkeypatch.setattr(engine.dispatch, "_end_unsent", lambda payment, state, code: engine.written.append((payment["id"], state, code)))
+    monkeypatch.setattr(engine.dispatch, "end_unsent", lambda payment, state, code: engine.written.append((payment["id"], state, code)))
     assert engine.dispatch._let_through(goes["org_id"], [goes, waits, over]) == [goes]
     assert engine.written == [(over["id"], "expired", "rail_unavailable"), ("work_wait", [waits["id"]])]
