@@ -23,7 +23,7 @@ _API = (
     ("rails.actions.payments", "look", "snapshot"),
     ("mandates.decision", "decide", "decide"),
     ("codespar.identity.acting", "sign", "sign"),
-    ("rails.actions.payments", "_authorise", "authorise"),
+    ("rails.actions.payments", "decided", "write the record"),
     ("rails.hints", "work", "hint the dispatcher"),
     ("rails.answering", "_wait", "wait"),
     ("rails.hints", "wait", "wait for the hint"),

@@ -89,7 +89,7 @@ def test_three_answers_of_rubbish_open_the_rail_and_what_is_queued_waits(doubtfu
     assert payer.settled(waiting, 60)["status"] == "settled"
     # Nothing that was answered with rubbish was believed or given back: the questions found it booked once.
     assert [payer.settled(payment, 60)["status"] for payment in told] == ["settled"] * 3
-    assert [one["amount"] for one in payer.provider_payments() if one["amount"] < 14 and one["amount"] > 1] == [11, 12, 13]
+    assert sorted(one["amount"] for one in payer.provider_payments() if 1 < one["amount"] < 14) == [11, 12, 13]
     assert ("invalid", "closed", "open") in changes(payer)
     assert books.faults(payer) == []
 
