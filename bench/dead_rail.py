@@ -74,6 +74,12 @@ def _dead_body(here: Machine, payer: Payer) -> dict[str, Any]:
     owner = Api(here.info.console_url, payer.owner)
     secret = "whsec_" + "A" * 32
     owner.post("/v1/rail-accounts", {"rail": RAIL, "account": f"dead-{secrets.token_hex(6)}", "api_key": "k", "webhook_secret": secret})
+    with here.connect() as connection:
+        # It died after it had passed its checks, and will not be checked again while this lasts.
+        connection.execute(
+            "UPDATE rail_accounts SET ready = true, failed = NULL, checked_at = now(), check_at = now() + interval '1 day' WHERE rail = %s",
+            [RAIL],
+        )
     later = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
     terms = {"agent": payer.ids["agent"], "currency": "BRL", "max_amount": 10_000_00, "expires_at": later, "rails": [RAIL]}
     return payer.body | {"mandate": owner.post("/v1/mandates", terms)["id"], "rail": RAIL}
