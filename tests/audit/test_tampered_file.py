@@ -79,6 +79,7 @@ def test_the_independent_verifier_imports_nothing_of_ours() -> None:
         "hashlib",
         "io",
         "json",
+        "re",
         "struct",
         "typing",
         "zipfile",
