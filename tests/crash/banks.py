@@ -1,16 +1,18 @@
-"""Each rail's account at its bank: how it is opened, and how the bank's own book writes down what is ours."""
+"""Each rail's account at its bank: how it is opened, and how the bank's own book writes down what is ours. A chain is a bank, too."""
 
 import base64
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
 from rails.adapters.digests import base62
 from rails.iso20022 import words
+from tests.support import dollars
 from tests.support.world import World
+from tests.support.x402 import Market
 
 Json = dict[str, Any]
 OPENING = 10**8
@@ -20,11 +22,12 @@ IBAN = "DE89370400440532013000/COBADEFFXXX"
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """How a bank writes our key of a payment and of a refund, and our reference. `parts`: a part of a payment can come back."""
+    """How a bank writes our key of a payment and of a refund, and our reference. `back`: payments can come back; `parts`: in parts."""
 
     payment: Callable[[bytes], str]
     refund: Callable[[bytes], str]
     reference: Callable[[str], str] = str
+    back: bool = True
     parts: bool = True
 
 
@@ -37,21 +40,56 @@ WRITINGS = {
     "pix": Writing(base62, _short),
     "card": Writing(bytes.hex, bytes.hex),
     "wire": Writing(_short, _short, lambda name: name.replace("_", "-"), parts=False),
+    # An authorization says whom and how much, and nothing of what for.
+    "x402": Writing(bytes.hex, bytes.hex, lambda name: "", back=False),
 }
 
 
 @dataclass(frozen=True, slots=True)
+class Book:
+    """What a bank has of an account: payments and refunds, each with id, key, amount, status, and how much more is there than at first."""
+
+    payments: list[Json]
+    refunds: list[Json]
+    more: int
+
+
+def _nothing(amount: int) -> Json:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
-    """One account at the bank of `rail`, which held `opening` minor units at first; `asks` is what a payment over it asks for."""
+    """One account at the bank of `rail`, which held `opening` minor units at first; `asks` is what a payment of so much asks for."""
 
     rail: str
     name: str
     opening: int = 0
-    asks: Json = field(default_factory=dict)
+    asks: Callable[[int], Json] = _nothing
 
     @property
     def writing(self) -> Writing:
         return WRITINGS[self.rail]
+
+    def book(self, world: World) -> Book:
+        """What is in the bank's own book now; `more` is with what came in over the account that every world has."""
+        bank = httpx2.get(f"{world.info.sandbox_url}/_ledger", timeout=30).json()
+        payments, refunds = ([row for row in bank[kind] if row["account"] == self.name] for kind in ("payments", "refunds"))
+        here = 0 if self.name == world.account else bank["balances"][self.name] - self.opening
+        return Book(payments, refunds, bank["balances"][world.account] + here)
+
+
+@dataclass(frozen=True, slots=True)
+class Address(Account):
+    """An address of a chain: its book is the chain."""
+
+    market: Market | None = None
+
+    def book(self, world: World) -> Book:
+        """Every transfer from the address, by the nonce of its authorization."""
+        assert self.market is not None
+        moved = [{"reference": "", "key": id[2:], "id": id, "amount": amount, "status": "settled"} for id, amount in self.market.spent()]
+        return Book(moved, [], usual(world).book(world).more + self.market.chain.balance(self.market.us))
 
 
 def usual(world: World) -> Account:
@@ -59,8 +97,16 @@ def usual(world: World) -> Account:
     return Account("sandbox", world.account)
 
 
+def on_chain(world: World, market: Market, merchant: str) -> Address:
+    """An address of the world's own, with money on it, that buys of the merchant at `merchant` for any price."""
+    buyer = dollars.open_for(world, market, money=10**6, wallet=5 * 10**5)
+    usual = {"rail": "x402", "counterparty": buyer.payee, "mandate": buyer.mandate}
+    asks = lambda amount: {**usual, "amount": dollars.usdc(amount), "target": f"{merchant}/sold/{amount}"}
+    return Address("x402", buyer.market.us, asks=asks, market=buyer.market)
+
+
 def opened(world: World, rail: str) -> Account:
-    """The world's account on `rail`, connected, with somebody who is paid there."""
+    """The world's account at the bank of `rail`, connected, with somebody who is paid there."""
     return {"sandbox": usual, "pix": _pix, "card": _card, "wire": _wire}[rail](world)
 
 
@@ -96,7 +142,8 @@ def _open(world: World, rail: str, name: str, secret: str, method: Json | None =
 
 
 def _account(world: World, rail: str, name: str, payee: Json) -> Account:
-    return Account(rail, name, OPENING, {"rail": rail, "counterparty": world.new_counterparty(accounts=[payee])})
+    usual = {"rail": rail, "counterparty": world.new_counterparty(accounts=[payee])}
+    return Account(rail, name, OPENING, lambda amount: usual)
 
 
 def control(world: World, path: str, body: Json) -> Json:

@@ -89,13 +89,18 @@ def alone(names: Sequence[str] = NAMES, **settings: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def behind_proxy(plan: Stack, rails: Sequence[str] = ("sandbox",), stack: type[Stack] = Stack, **more: str) -> Iterator[Engine]:
-    """`plan`, which was not started, with a proxy between its dispatcher and its bank for each of `rails`; `more` is for its environment."""
-    bank = urlsplit(plan.info.sandbox_url)
-    assert bank.hostname and bank.port
+def behind_proxy(
+    plan: Stack, rails: Sequence[str] = ("sandbox",), stack: type[Stack] = Stack, node: str | None = None, **more: str
+) -> Iterator[Engine]:
+    """`plan`, which was not started, with a proxy between its dispatcher and its bank for each of `rails`; `more` is for its environment.
+
+    The bank of the rail x402 is `node`, a chain's.
+    """
     with contextlib.ExitStack() as open_:
-        proxies = {rail: open_.enter_context(RequestProxy(bank.hostname, bank.port)) for rail in rails}
-        urls = {rail: f"http://127.0.0.1:{proxy.port}" + ("" if rail == "sandbox" else f"/{rail}-api") for rail, proxy in proxies.items()}
+        places = {rail: node if rail == "x402" and node else plan.info.sandbox_url for rail in rails}
+        proxies = {rail: open_.enter_context(proxied(url)) for rail, url in places.items()}
+        paths = {"sandbox": "", "x402": ""}
+        urls = {rail: f"http://127.0.0.1:{proxy.port}{paths.get(rail, f'/{rail}-api')}" for rail, proxy in proxies.items()}
         extra = {"CODESPAR_REQUESTS_PER_MINUTE": "1000000", "CODESPAR_RAIL_URLS": json.dumps(urls), **more}
         # The bank's port is kept from one stack to the next.
         where = {"database": plan.info.database, "redis_db": plan.info.redis_db}
@@ -103,6 +108,13 @@ def behind_proxy(plan: Stack, rails: Sequence[str] = ("sandbox",), stack: type[S
         running.supervisor.max_restarts, running.supervisor.longest_backoff_seconds = 10**6, 0.001
         with running:
             yield Engine(plan.cluster, running, proxies)
+
+
+def proxied(url: str) -> RequestProxy:
+    """A proxy in front of what listens at `url`."""
+    place = urlsplit(url)
+    assert place.hostname and place.port
+    return RequestProxy(place.hostname, place.port)
 
 
 def kill(process: Process) -> bool:

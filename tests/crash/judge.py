@@ -5,8 +5,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
-
 from rails.states import TRANSITIONS
 from tests.crash import banks
 from tests.crash.banks import Account, Writing
@@ -69,16 +67,13 @@ def judge(world: World, asked: list[Asked], account: Account | None = None, *, s
     """
     still = quiet(world, seconds)
     account = account or banks.usual(world)
-    bank = httpx2.get(f"{world.info.sandbox_url}/_ledger", timeout=30).json()
+    bank = account.book(world)
     ours = {f"pay_{row['id'].hex}": row for row in world.rows("SELECT * FROM payments")}
     refunds = {f"ref_{row['id'].hex}": row for row in world.rows("SELECT * FROM refunds")}
-    booked = [row for row in bank["payments"] if row["account"] == account.name]
-    given = [row for row in bank["refunds"] if row["account"] == account.name]
+    booked, given = bank.payments, bank.refunds
     states = Counter([f"payments {row['status']}" for row in ours.values()] + [f"refunds {row['status']}" for row in refunds.values()])
     states["payments found by asking"] = world.rows(_FOUND)[0]["n"]
     states.update([f"bank's payments {row['status']}" for row in booked] + [f"bank's refunds {row['status']}" for row in given])
-    # What the bank has for us elsewhere, and what it has more or less than at first here.
-    balance = bank["balances"][world.account] + (0 if account.name == world.account else bank["balances"][account.name] - account.opening)
     return Verdict(
         states,
         still
@@ -87,7 +82,7 @@ def judge(world: World, asked: list[Asked], account: Account | None = None, *, s
         _lost(world, asked, ours, refunds),
         _doubled(asked, booked, given, ours),
         _orphans(booked, given, ours, refunds, account.writing),
-        _unbalanced(world, booked, given, balance),
+        _unbalanced(world, booked, given, bank.more),
         _unsound(world) if chain else [],
     )
 
@@ -126,7 +121,7 @@ def _doubled(asked: list[Asked], booked: list[Row], given: list[Row], ours: dict
     found = [f"{one.key} has become {sorted(names)}" for one in asked if len(names := {name for name, _ in one.told}) > 1]
     keys = len({one.key for one in asked if one.refunds is None})
     found += [f"{len(ours)} payments under {keys} keys"] if len(ours) > keys else []
-    for name, count in Counter(row["reference"] for row in booked if row["status"] == "settled").items():
+    for name, count in Counter(row["reference"] or row["key"] for row in booked if row["status"] == "settled").items():
         found += [f"{name} is charged {count} times"] if count > 1 else []
     for name, count in Counter(row["key"] for row in given if row["status"] == "settled").items():
         found += [f"refund {name} is given {count} times"] if count > 1 else []

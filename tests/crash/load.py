@@ -34,14 +34,14 @@ class Asked:
 
 @dataclass
 class Load:
-    """`asked` is the journal: what a client may rely on. `asks` is what each payment asks for beside its amount.
+    """`asked` is the journal: what a client may rely on. `asks` is what a payment of so much asks for beside its amount.
 
     `taken_back` is how often, of one, it is asked for something back; not `parts`: what comes back comes back whole.
     """
 
     world: World
     seed: int
-    asks: Json = field(default_factory=dict)
+    asks: Callable[[int], Json] = lambda amount: {}
     parts: bool = True
     taken_back: float = 0.12
     asked: list[Asked] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Load:
         asked = self._new(Asked(secrets.token_hex(12), choose.randint(1, 60)))
         mine.append(asked)
         wait = {} if choose.random() < 0.3 else {"Prefer": "respond-async"}
-        body = self.world.body(asked.amount, **self.asks)
+        body = self.world.body(asked.amount) | self.asks(asked.amount)
         self._ask(asked, lambda: agent.post("/v1/payments", json=body, headers={"Idempotency-Key": asked.key, **wait}))
         if choose.random() < 0.1:
             # A client that lost the answer, or asks twice.

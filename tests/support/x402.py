@@ -6,14 +6,17 @@ import contextlib
 import itertools
 import secrets
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from codespar.lib.evm import keccak256
 from rails.adapters.base import Connection, Instruction
 from rails.adapters.x402 import X402Adapter
-from rails.adapters.x402_signing import Signer
+from rails.adapters.x402_signing import Signer, word
 from tests.support import evm
 
 PRICE = 1500
@@ -62,6 +65,36 @@ class Market:
     def paid(self) -> int:
         """What the payee has."""
         return self.chain.balance(PAYEE)
+
+    def spent(self) -> list[tuple[str, int]]:
+        """What left our address, as the chain's blocks tell it: each authorization's nonce (0x…; else the transaction) and the amount."""
+        nonces = {log["transactionHash"]: log["topics"][2] for log in self._logs("AuthorizationUsed(address,bytes32)")}
+        moved = self._logs("Transfer(address,address,uint256)")
+        return [(nonces.get(log["transactionHash"], log["transactionHash"]), int(log["data"], 16)) for log in moved]
+
+    def _logs(self, event: str) -> list[dict[str, Any]]:
+        """The token's events of ours."""
+        topics = ["0x" + keccak256(event.encode()).hex(), "0x" + word(self.us).hex()]
+        asked = {"address": self.chain.token, "fromBlock": "0x0", "toBlock": self.chain.rpc("eth_blockNumber"), "topics": topics}
+        return list(self.chain.rpc("eth_getLogs", asked))
+
+    @contextlib.contextmanager
+    def mining(self) -> Iterator[None]:
+        """Blocks come as time goes by, for the length of the block: one each second, which is how long a block of this chain takes."""
+        enough = threading.Event()
+
+        def work() -> None:
+            while not enough.wait(0.3):
+                if self.chain.time() < time.time():
+                    self.chain.mine(1)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            enough.set()
+            thread.join()
 
     def asks(self, **what: str) -> None:
         """What the merchant asks for from now on."""

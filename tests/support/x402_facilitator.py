@@ -9,6 +9,7 @@ transactions, which is wrong after a reorganisation.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any
 
@@ -25,7 +26,8 @@ def app_for(node: str, chain: str, key: str) -> Flask:
     def fresh() -> x402FacilitatorSync:
         return register_exact_evm_facilitator(x402FacilitatorSync(), FacilitatorWeb3Signer(key, node), f"eip155:{chain}")
 
-    app, waits, works = Flask(__name__), dict[str, float](), [fresh()]
+    # Two transactions of one address need an order.
+    app, waits, works, turn = Flask(__name__), dict[str, float](), [fresh()], threading.Lock()
 
     def asked() -> tuple[PaymentPayload, PaymentRequirements]:
         body = request.get_json()
@@ -42,7 +44,8 @@ def app_for(node: str, chain: str, key: str) -> Flask:
     @app.post("/settle")
     def settle() -> Any:
         time.sleep(waits.get("before", 0))
-        made = works[0].settle(*asked()).model_dump(by_alias=True, exclude_none=True)
+        with turn:
+            made = works[0].settle(*asked()).model_dump(by_alias=True, exclude_none=True)
         time.sleep(waits.get("after", 0))
         return made
 

@@ -1,4 +1,4 @@
-"""A merchant as a process: the package x402's own middleware in front of a resource at `/weather`.
+"""A merchant as a process: the package x402's own middleware in front of a resource at `/weather`, and of one at `/sold/<price>`.
 
     python -m tests.support.x402_merchant <facilitator's address> <chain> <token> <payee's address>
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from typing import Any
 
@@ -37,8 +38,9 @@ def app_for(facilitator: str, chain: str, token: str, payee: str) -> Flask:
     server = register_exact_evm_server(x402ResourceServerSync(client), f"eip155:{chain}")
     server.register_extension(payment_identifier_resource_server_extension)
 
-    def price(_context: Any) -> Any:
-        return {"amount": asks["amount"], "asset": asks["asset"], "extra": {"name": "Test Dollar", "version": "2"}}
+    def price(context: Any) -> Any:
+        named = re.fullmatch("/sold/([0-9]+)", context.path)
+        return {"amount": named[1] if named else asks["amount"], "asset": asks["asset"], "extra": {"name": "Test Dollar", "version": "2"}}
 
     option = PaymentOption("exact", lambda _context: asks["pay_to"], price, f"eip155:{chain}", max_timeout_seconds=60)
     route = RouteConfig(accepts=option, extensions={PAYMENT_IDENTIFIER: declare_payment_identifier_extension(required=True)})
@@ -46,6 +48,10 @@ def app_for(facilitator: str, chain: str, token: str, payee: str) -> Flask:
     @app.get("/weather")
     def weather() -> Any:
         return RESOURCE
+
+    @app.get("/sold/<price>")
+    def sold(price: str) -> Any:
+        return {"price": price}
 
     @app.get("/_paid")
     def seen() -> Any:
@@ -57,7 +63,7 @@ def app_for(facilitator: str, chain: str, token: str, payee: str) -> Flask:
         asks.update(usual | request.get_json())
         return {}
 
-    PaymentMiddleware(app, {"GET /weather": route}, server)
+    PaymentMiddleware(app, {"GET /weather": route, "GET /sold/*": route}, server)
     inner = app.wsgi_app
 
     def noted(environ: Any, start: Any) -> Any:
