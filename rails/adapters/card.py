@@ -38,8 +38,8 @@ from rails.adapters.base import (
 )
 from rails.adapters.card_amounts import CURRENCIES, from_stripe, to_stripe
 from rails.adapters.card_lists import Found
-from rails.adapters.exchange import LARGEST_BODY, Exchange, exchange, safe_url, utc_now
-from rails.adapters.judging import BEFORE_A_BYTE, NOT_NOW, Verdict
+from rails.adapters.exchange import LARGEST_BODY, Exchange, bearer, exchange, safe_url, utc_now
+from rails.adapters.judging import NOT_NOW, UNHEARD, Verdict
 
 API_VERSION = "2024-06-20"
 ACCOUNT = "acct_[A-Za-z0-9]{1,64}"
@@ -98,8 +98,6 @@ class CardAdapter:
     )
 
     def __init__(self, base_url: str, api_key: str, payment_method: str, account: str, clock: Callable[[], datetime] = utc_now) -> None:
-        if not api_key.isascii() or not api_key.isprintable():
-            raise ValueError("api_key must be printable ASCII")
         if not re.fullmatch("pm_[A-Za-z0-9_]{1,128}", payment_method):
             raise ValueError("payment_method must be the provider's token of a card, pm_…, and never a number")
         self._base_url, self._account, self._clock = safe_url(base_url), account, clock
@@ -107,7 +105,7 @@ class CardAdapter:
         if not self._routed and not self._base_url.startswith("http://"):
             raise ValueError("account must be acct_…: without merchants' accounts nobody would be paid")
         self._method = payment_method
-        self._credentials = {"Authorization": f"Bearer {api_key}"}
+        self._credentials = bearer(api_key)
 
     @classmethod
     def connect(cls, connection: Connection) -> CardAdapter:
@@ -140,7 +138,7 @@ class CardAdapter:
         try:
             fields = self._fields(instruction)
         except NotSendable as error:
-            return _unsent(error.code, str(error))
+            return judging.unsent(error.code, str(error))
         earlier = self._find(instruction.key, instruction.send_by - LOOK_BACK, deadline)
         if earlier.verdict is not None:
             return _not_looked(earlier)
@@ -169,7 +167,7 @@ class CardAdapter:
         try:
             amount = to_stripe(instruction.amount, instruction.currency)
         except NotSendable as error:
-            return _unsent(error.code, str(error))
+            return judging.unsent(error.code, str(error))
         asked = self._with_payment(instruction, deadline)
         if isinstance(asked, Outcome):
             return dataclasses.replace(asked, sent=False)
@@ -341,9 +339,9 @@ def _from_list(found: Found) -> Outcome:
 
 
 def _not_looked(found: Found) -> Outcome:
-    """It is not known whether there is an earlier one: nothing was written, and nothing will be before somebody looks again."""
+    """It is not known whether there is an earlier one: nothing was written, so a look that nobody answered may be taken again."""
     outcome = _from_list(found)
-    return dataclasses.replace(outcome, sent=False, again=outcome.http_status in NOT_NOW or found.done.failure in BEFORE_A_BYTE)
+    return dataclasses.replace(outcome, sent=False, again=outcome.http_status in NOT_NOW or found.done.failure in UNHEARD)
 
 
 def _there(outcome: Outcome) -> Outcome:
@@ -351,10 +349,6 @@ def _there(outcome: Outcome) -> Outcome:
     if outcome.result is Result.NOT_FOUND:
         outcome = dataclasses.replace(outcome, result=Result.UNKNOWN, code="invalid_response", invalid=True)
     return dataclasses.replace(outcome, sent=True, again=False)
-
-
-def _unsent(code: str, reason: str) -> Outcome:
-    return Outcome(result=Result.UNKNOWN, reason=reason, provider_id=None, sent=False, raw=b"", request=b"", code=code)
 
 
 def _refused(status: int, answer: dict[str, Any]) -> Verdict:

@@ -261,6 +261,13 @@ def safe_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
+def bearer(api_key: str) -> dict[str, str]:
+    """The credentials of a call whose API key is its bearer token. Raises ValueError for one that cannot stand in a header."""
+    if not api_key.isascii() or not api_key.isprintable():
+        raise ValueError("api_key must be printable ASCII")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rails.adapters import reading
-from rails.adapters.base import Outcome, Result, Unreadable
+from rails.adapters.base import Check, Outcome, Result, Unreadable
 from rails.adapters.exchange import Exchange
 
 T = TypeVar("T")
 # Trouble before the first byte, after which the same request may be made again.
 BEFORE_A_BYTE = ("connect_failed", "pool_timeout")
+# Trouble after which a question may be asked again: nobody answered it.
+UNHEARD = (*BEFORE_A_BYTE, "timeout", "disconnected")
 # What a rail says when it has not looked at the request.
 NOT_NOW = (429, 502, 503)
 
@@ -46,6 +48,20 @@ def outcome(done: Exchange, judge: Callable[[int, bytes], Verdict], *, asks: boo
         moved=verdict.moved,
         again=unsent or (repeats and verdict.result is Result.UNKNOWN and done.status in NOT_NOW),
         invalid=verdict.code == "invalid_response" or verdict.code.startswith("mismatch_"),
+    )
+
+
+def unsent(code: str, reason: str) -> Outcome:
+    """Nothing was written: the reason is ours, and not the rail's."""
+    return Outcome(result=Result.UNKNOWN, reason=reason, provider_id=None, sent=False, raw=b"", request=b"", code=code)
+
+
+def unfit(code: str, detail: str) -> tuple[Check, ...]:
+    """The preflight of an account whose statement could not be read. Who turns our credentials away is there."""
+    known = code == "unauthorized"
+    return (
+        Check(name="reachable", ok=known, detail="the bank answers" if known else detail),
+        Check(name="account", ok=False, detail=detail),
     )
 
 

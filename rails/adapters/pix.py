@@ -105,9 +105,9 @@ class PixAdapter:
             if not missing:
                 self.statement("", deadline)
         except NoToken as error:
-            return _unfit(error.done.failure, error.done.detail)
+            return judging.unfit(error.done.failure, error.done.detail)
         except Unreadable as error:
-            return _unfit(error.code, str(error))
+            return judging.unfit(error.code, str(error))
         lacks = f"the token lacks {', '.join(sorted(missing))}" if missing else "the token has the scopes that are needed"
         return (
             Check(name="reachable", ok=True, detail="the bank answers"),
@@ -132,7 +132,7 @@ class PixAdapter:
         try:
             valor, key = _fitted(instruction)
         except NotSendable as error:
-            return _unsent(error.code, error.reason)
+            return judging.unsent(error.code, error.reason)
         payee = {"chave": key}
         if instruction.payee_name is not None:
             payee["nome"] = instruction.payee_name
@@ -159,11 +159,11 @@ class PixAdapter:
         """Asks for the devolução, once. Never `not_found`. The bank is asked for the endToEndId first when it is not known."""
         known = self._e2e(instruction, deadline)
         if known.provider_id is None:
-            return dataclasses.replace(_unsent(known.code, known.reason), again=known.again)
+            return dataclasses.replace(judging.unsent(known.code, known.reason), again=known.again)
         try:
             body = {"valor": pix.decimal(instruction.amount), "descricao": instruction.key}
         except pix.BadPix as error:
-            return _unsent("amount_too_large", str(error))
+            return judging.unsent("amount_too_large", str(error))
         path, key = _return_path(known.provider_id, instruction), instruction.key[:RETURN_ID]
         done = self._write("PUT", path, key, instruction.send_by, body, deadline)
         return self._refund(done, instruction, known.provider_id, asks=False)
@@ -224,7 +224,7 @@ class PixAdapter:
     def _e2e(self, instruction: RefundInstruction, deadline: float) -> Outcome:
         """The endToEndId of the payment as `provider_id`; without one, why it is not known."""
         if instruction.payment_id is not None and re.fullmatch(E2E, instruction.payment_id):
-            return dataclasses.replace(_unsent("known", "the payment's endToEndId is known"), provider_id=instruction.payment_id)
+            return dataclasses.replace(judging.unsent("known", "the payment's endToEndId is known"), provider_id=instruction.payment_id)
         done = self._get(f"/v2/pix/enviados/{instruction.payment_key}", deadline)
         found = self._outcome(done, lambda status, raw: pix_answers.judge_e2e(status, raw, instruction.payment_key), asks=True)
         return found if found.result is Result.ACCEPTED else dataclasses.replace(found, provider_id=None)
@@ -272,15 +272,3 @@ def _fitted(instruction: Instruction) -> tuple[str, str]:
 
 def _return_path(e2e: str, instruction: RefundInstruction) -> str:
     return f"/v2/pix/{e2e}/devolucao/{instruction.key[:RETURN_ID]}"
-
-
-def _unsent(code: str, reason: str) -> Outcome:
-    return Outcome(result=Result.UNKNOWN, reason=reason, provider_id=None, sent=False, raw=b"", request=b"", code=code)
-
-
-def _unfit(code: str, detail: str) -> tuple[Check, ...]:
-    known = code == "unauthorized"
-    return (
-        Check(name="reachable", ok=known, detail="the bank answers" if known else detail),
-        Check(name="account", ok=False, detail=detail),
-    )

@@ -33,7 +33,7 @@ from rails.adapters.base import (
     Unreadable,
     WebhookRefused,
 )
-from rails.adapters.exchange import Exchange, exchange, safe_url, utc_now
+from rails.adapters.exchange import Exchange, bearer, exchange, safe_url, utc_now
 from rails.adapters.judging import Verdict
 
 PIX_ID = r"[0-9]{20}[A-Za-z0-9]{11}"
@@ -167,10 +167,8 @@ class SandboxAdapter:
     )
 
     def __init__(self, base_url: str, api_key: str, account: str, clock: Callable[[], datetime] = utc_now) -> None:
-        if not api_key.isascii() or not api_key.isprintable():
-            raise ValueError("api_key must be printable ASCII")
         self._base_url, self._account, self._clock = safe_url(base_url), account, clock
-        self._credentials = {"Authorization": f"Bearer {api_key}"}
+        self._credentials = bearer(api_key)
 
     @classmethod
     def connect(cls, connection: Connection) -> SandboxAdapter:
@@ -182,11 +180,7 @@ class SandboxAdapter:
         try:
             self.statement("", deadline)
         except Unreadable as error:
-            known = error.code == "unauthorized"
-            return (
-                Check(name="reachable", ok=known, detail="the bank answers" if known else str(error)),
-                Check(name="account", ok=False, detail=str(error)),
-            )
+            return judging.unfit(error.code, str(error))
         return (
             Check(name="reachable", ok=True, detail="the bank answers"),
             Check(name="account", ok=True, detail="the bank knows the API key and shows the account"),

@@ -35,7 +35,7 @@ from rails.adapters.base import (
     Unreadable,
     WebhookRefused,
 )
-from rails.adapters.exchange import Exchange, exchange, safe_url, utc_now
+from rails.adapters.exchange import Exchange, bearer, exchange, safe_url, utc_now
 from rails.adapters.judging import Verdict
 from rails.adapters.wire_folders import Folders
 from rails.iso20022 import orders, words
@@ -87,13 +87,11 @@ class WireAdapter:
     )
 
     def __init__(self, base_url: str, api_key: str, account: str, clock: Callable[[], datetime] = utc_now) -> None:
-        if not api_key.isascii() or not api_key.isprintable():
-            raise ValueError("api_key must be printable ASCII")
         orders.own_account(account)
         self._account, self._clock = account, clock
         self._folders = Folders(base_url, account, clock) if base_url.startswith("file:") else None
         self._base_url = "" if self._folders else safe_url(base_url)
-        self._credentials = {"Authorization": f"Bearer {api_key}"}
+        self._credentials = bearer(api_key)
 
     @classmethod
     def connect(cls, connection: Connection) -> WireAdapter:
@@ -105,11 +103,7 @@ class WireAdapter:
         try:
             self.statement("", deadline)
         except Unreadable as error:
-            known = error.code == "unauthorized"
-            return (
-                Check(name="reachable", ok=known, detail="the bank answers" if known else str(error)),
-                Check(name="account", ok=False, detail=str(error)),
-            )
+            return judging.unfit(error.code, str(error))
         open_ = self._folders is None or self._folders.writable()
         return (
             Check(name="reachable", ok=True, detail="the bank answers"),
@@ -126,7 +120,7 @@ class WireAdapter:
         try:
             body = self._written(instruction)
         except NotSendable as error:
-            return _unsent(error.code, error.reason)
+            return judging.unsent(error.code, error.reason)
         done = self._post("pain.001", "pain.002", instruction.key, body, deadline, instruction.send_by)
         return self._outcome(done, self._of(instruction), asks=False)
 
@@ -247,7 +241,7 @@ class WireAdapter:
 
     def _outcome(self, done: Exchange, judge: Judge, *, asks: bool) -> Outcome:
         if done.failure == "absent":
-            return dataclasses.replace(_unsent("not_found", done.detail), result=Result.NOT_FOUND, sent=True, request=done.request)
+            return dataclasses.replace(judging.unsent("not_found", done.detail), result=Result.NOT_FOUND, sent=True, request=done.request)
         found = judging.outcome(done, judge, asks=asks, repeats=self.capabilities.key_repeats)
         return found if self._folders is None else dataclasses.replace(found, http_status=None)
 
@@ -315,10 +309,6 @@ def _second(at: datetime) -> datetime:
 
 def _refused(done: Exchange, ours: bool) -> Outcome:
     """The bank took the file and did not carry it out. It proves that only when the file is the one that we mean."""
-    found = _unsent("refused" if ours else "invalid_response", done.detail)
+    found = judging.unsent("refused" if ours else "invalid_response", done.detail)
     result = Result.REJECTED if ours else Result.UNKNOWN
     return dataclasses.replace(found, result=result, sent=True, raw=done.body, request=done.request, invalid=not ours)
-
-
-def _unsent(code: str, reason: str) -> Outcome:
-    return Outcome(result=Result.UNKNOWN, reason=reason, provider_id=None, sent=False, raw=b"", request=b"", code=code)

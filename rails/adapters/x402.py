@@ -163,7 +163,7 @@ class X402Adapter:
         try:
             target, terms = _fitted(instruction), x402_terms.held(instruction.terms, instruction, self._token)
         except NotSendable as error:
-            return _unsent(error.code, error.reason)
+            return judging.unsent(error.code, error.reason)
         authorization = self._authorization(instruction)
         payload = {"x402Version": 2, **terms, "payload": {"authorization": authorization.wire()}}
         for declared in terms["extensions"].values():
@@ -202,7 +202,7 @@ class X402Adapter:
 
     def refund(self, instruction: RefundInstruction, deadline: float) -> Outcome:
         """There is no way back on a chain but a transfer of the payee's."""
-        return _unsent("refund_unsupported", "money on a chain comes back by a transfer of the payee's only")
+        return judging.unsent("refund_unsupported", "money on a chain comes back by a transfer of the payee's only")
 
     def query_refund(self, instruction: RefundInstruction, deadline: float) -> Outcome:
         """None was ever sent."""
@@ -332,7 +332,3 @@ def _number(text: str, least: int) -> int:
 
 def _check(name: str, ok: bool, detail: str) -> Check:
     return Check(name=name, ok=ok, detail=detail)
-
-
-def _unsent(code: str, reason: str) -> Outcome:
-    return Outcome(result=Result.UNKNOWN, reason=reason, provider_id=None, sent=False, raw=b"", request=b"", code=code)
