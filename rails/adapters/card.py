@@ -5,7 +5,7 @@ request that moves something has an Idempotency-Key made of our key, and everyth
 The API is https://docs.stripe.com/api.
 
 A provider may forget a key (Stripe after a day) or ignore it (a fake), and the adapter cannot see that. So a request to pay is made
-only after every page of the provider's list was read without finding our own earlier one, and no request of the adapter is ever
+only after the provider's list was read (`card_looks`) without finding our own earlier one, and no request of the adapter is ever
 repeated: `key_repeats` is false. That look is a read. When it fails nothing was written, and the outcome says so: `sent` is False.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from rails.adapters import card_judging, card_lists, card_notices, judging, reading
+from rails.adapters import card_judging, card_lists, card_looks, card_notices, judging, reading
 from rails.adapters.base import (
     Action,
     Capabilities,
@@ -42,6 +42,7 @@ from rails.adapters.exchange import LARGEST_BODY, Exchange, bearer, exchange, sa
 from rails.adapters.judging import NOT_NOW, UNHEARD, Verdict
 
 API_VERSION = "2024-06-20"
+INTENTS = "/v1/payment_intents"
 ACCOUNT = "acct_[A-Za-z0-9]{1,64}"
 # How far back a payment looks for an earlier one under its key: a database that was restored to the day before yesterday.
 LOOK_BACK = timedelta(days=3)
@@ -106,6 +107,7 @@ class CardAdapter:
             raise ValueError("account must be acct_…: without merchants' accounts nobody would be paid")
         self._method = payment_method
         self._credentials = bearer(api_key)
+        self._looks = card_looks.of(self._base_url, account, api_key)
 
     @classmethod
     def connect(cls, connection: Connection) -> CardAdapter:
@@ -115,7 +117,7 @@ class CardAdapter:
 
     def preflight(self, deadline: float) -> tuple[Check, ...]:
         """That the provider answers, that it shows our key its list of payments, and that it knows the card."""
-        listed = self._get("/v1/payment_intents?limit=1", deadline)
+        listed = self._get(f"{INTENTS}?limit=1", deadline)
         known = self._get(f"/v1/payment_methods/{self._method}", deadline)
         # Any answer of the API's own, a refusal too, shows that it is there.
         there = listed.status is not None and listed.status < 500 and _object(listed) is not None
@@ -139,12 +141,13 @@ class CardAdapter:
             fields = self._fields(instruction)
         except NotSendable as error:
             return judging.unsent(error.code, str(error))
-        earlier = self._find(instruction.key, instruction.send_by - LOOK_BACK, deadline)
+        since = int((instruction.send_by - LOOK_BACK).timestamp())
+        earlier = self._looks.find(lambda path: self._get(path, deadline), INTENTS, instruction.key, since)
         if earlier.verdict is not None:
             return _not_looked(earlier)
         if earlier.ids:
             return _there(self._known(earlier, instruction, deadline))
-        done = self._post("/v1/payment_intents", fields, instruction.key, deadline, instruction.send_by)
+        done = self._post(INTENTS, fields, instruction.key, deadline, instruction.send_by)
         return self._payment(done, instruction, asks=False)
 
     def query(self, instruction: Instruction, deadline: float) -> Outcome:
@@ -267,7 +270,7 @@ class CardAdapter:
 
     def _find(self, key: str, since: datetime | None, deadline: float) -> Found:
         query = {} if since is None else {card_lists.SINCE: str(int(since.timestamp()))}
-        return card_lists.find(lambda path: self._get(path, deadline), "/v1/payment_intents", query, key)
+        return card_lists.find(lambda path: self._get(path, deadline), INTENTS, query, key)
 
     def _find_refund(self, instruction: RefundInstruction, deadline: float) -> Found:
         query = {"payment_intent": instruction.payment_id or ""}
@@ -356,7 +359,7 @@ def _refused(status: int, answer: dict[str, Any]) -> Verdict:
 
 
 def _intent_path(intent_id: str) -> str:
-    return f"/v1/payment_intents/{urllib.parse.quote(intent_id, safe='')}"
+    return f"{INTENTS}/{urllib.parse.quote(intent_id, safe='')}"
 
 
 def _refund_path(refund_id: str) -> str:

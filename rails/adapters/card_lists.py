@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,55 +34,66 @@ class Found:
     verdict: Verdict | None
 
 
-def find(get: Get, path: str, query: Mapping[str, str], key: str) -> Found:
-    """Everything in a list whose metadata has `key`: every page of it, for a list says nothing of what stands on its other pages.
+class Unread(Exception):
+    """A page could not be read: `done` is what came back, `verdict` why it is no page."""
+
+    def __init__(self, done: Exchange, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.done, self.verdict = done, verdict
+
+
+def pages(get: Get, path: str, query: Mapping[str, str]) -> Iterator[tuple[list[dict[str, Any]], Exchange]]:
+    """Every page of a list, for a list says nothing of what stands on its other pages. Raises `Unread`.
 
     Each page stays a page when something is added to the list meanwhile: it begins after an id. Not every provider narrows a list down
     by time; where one refuses that, the whole list is read.
     """
-    ids: list[str] = []
     seen: set[str] = set()
-    asked = dict(query)
+    asked = {**query, "limit": str(PAGE)}
     while True:
-        done = get(f"{path}?{urllib.parse.urlencode({**asked, 'limit': PAGE})}")
+        done = get(f"{path}?{urllib.parse.urlencode(asked)}")
         if done.status == 400 and SINCE in asked:
             del asked[SINCE]
             continue
-        try:
-            rows, more = _page(done)
-        except ValueError as error:
-            return Found((), done, judging.invalid(done.status or 0, error))
-        except _Unread as error:
-            return Found((), done, error.verdict)
-        names = [row["id"] for row in rows]
+        found, more = _page(done)
+        names = [row["id"] for row in found]
         if seen & set(names) or (more and not names):
-            return Found((), done, judging.invalid(200, "the list's pages do not follow one another"))
+            raise Unread(done, judging.invalid(200, "the list's pages do not follow one another"))
         seen |= set(names)
-        ids += [row["id"] for row in rows if our_key(row) == key]
+        yield found, done
         if not more:
-            return Found(tuple(ids), done, None)
+            return
         asked["starting_after"] = names[-1]
 
 
-class _Unread(Exception):
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict.reason)
-        self.verdict = verdict
+def find(get: Get, path: str, query: Mapping[str, str], key: str) -> Found:
+    """Everything in a list whose metadata has `key`."""
+    ids: list[str] = []
+    try:
+        for page in pages(get, path, query):
+            found, done = page
+            ids += [row["id"] for row in found if our_key(row) == key]
+    except Unread as error:
+        return Found((), error.done, error.verdict)
+    return Found(tuple(ids), done, None)
 
 
 def _page(done: Exchange) -> tuple[list[dict[str, Any]], bool]:
-    """Rows with ids, and whether there are more. Raises `Malformed`, or `_Unread` for everything that is no list."""
+    """Rows with ids, and whether there are more. Raises `Unread` for everything that is no list."""
     if done.status is None:
-        raise _Unread(Verdict(Result.UNKNOWN, done.failure, done.detail))
+        raise Unread(done, Verdict(Result.UNKNOWN, done.failure, done.detail))
     if done.status >= 500:
-        raise _Unread(judging.outage(done.status))
-    answer = reading.parse_object(done.body, fractions=True)
-    if done.status == 200:
-        return rows(answer)
-    verdict = judge_error(done.status, answer, asks=True)
-    if verdict.result is not Result.UNKNOWN:
-        raise reading.Malformed("it does not answer the question")
-    raise _Unread(verdict)
+        raise Unread(done, judging.outage(done.status))
+    try:
+        answer = reading.parse_object(done.body, fractions=True)
+        if done.status == 200:
+            return rows(answer)
+        verdict = judge_error(done.status, answer, asks=True)
+        if verdict.result is not Result.UNKNOWN:
+            raise reading.Malformed("it does not answer the question")
+    except ValueError as error:
+        verdict = judging.invalid(done.status, error)
+    raise Unread(done, verdict)
 
 
 def rows(answer: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:

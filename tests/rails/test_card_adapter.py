@@ -47,7 +47,7 @@ def side(request: pytest.FixtureRequest, bank: CardBank, fake: LocalStripe) -> I
         return
     declining = at_fake(fake, "pm_card_chargeCustomerFail")
     yield Side("localstripe", at_fake(fake), declining, at_fake(fake, api_key="nobody"), lambda key: _charges(fake, key))
-    fake.call("DELETE", "/_config/data")
+    fake.empty()
 
 
 def _charges(fake: LocalStripe, key: str) -> int:
@@ -264,7 +264,7 @@ def test_amounts_are_stripes_on_the_way_out_and_ours_on_the_way_back(fake: Local
     assert adapter.refund(back, within(5)).result is Result.SETTLED
     lines = [line for line in adapter.statement("", within(5)).lines if line.currency == currency]
     assert sorted(line.amount for line in lines) == [-ours, ours]
-    fake.call("DELETE", "/_config/data")
+    fake.empty()
 
 
 # Keys, at a provider that forgets or ignores them.
@@ -300,7 +300,7 @@ def test_two_under_one_key_are_a_humans(fake: LocalStripe) -> None:
     assert said(at_fake(fake).query(order("twice"), within(5)))[:2] == (Result.CONFLICTED, "duplicate")
     assert said(at_fake(fake).send(order("twice"), within(5))) == (Result.CONFLICTED, "duplicate", True)
     assert _charges(fake, "twice") == 2
-    fake.call("DELETE", "/_config/data")
+    fake.empty()
 
 
 def test_a_declared_lifetime_is_not_taken_for_a_promise() -> None:

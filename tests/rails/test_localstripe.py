@@ -22,7 +22,7 @@ FIELDS = {"amount": 1050, "currency": "brl", "payment_method": "pm_card_visa", "
 @pytest.fixture
 def adapter(fake: LocalStripe) -> Iterator[CardAdapter]:
     yield CardAdapter(fake.url, API_KEY, "pm_card_visa", "localstripe")
-    fake.call("DELETE", "/_config/data")
+    fake.empty()
 
 
 def paid(adapter: CardAdapter, key: str = "k1") -> str:

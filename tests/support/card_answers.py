@@ -15,6 +15,7 @@ def good(**changes: Any) -> dict[str, Any]:
         "amount_capturable": 0,
         "amount_received": 1050,
         "capture_method": "manual",
+        "created": 1_795_000_000,
         "currency": "brl",
         "last_payment_error": None,
         "latest_charge": "ch_3OaBcDeFgHiJkLmN",

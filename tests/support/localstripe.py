@@ -15,6 +15,8 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
+from rails.adapters import card_looks
+
 API_KEY = "sk_test_codespar"
 LOOPBACK = pathlib.Path(__file__).parent / "loopback"
 
@@ -66,6 +68,11 @@ class LocalStripe:
                 return answer.status, _parsed(answer.read())
         except urllib.error.HTTPError as refusal:
             return refusal.code, _parsed(refusal.read())
+
+    def empty(self) -> None:
+        """All that it has is gone, and nobody remembers it."""
+        self.call("DELETE", "/_config/data")
+        card_looks.of.cache_clear()
 
     def listed(self, what: str) -> list[dict[str, Any]]:
         """Everything of one kind, the way it lists it."""
