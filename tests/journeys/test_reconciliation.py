@@ -1,16 +1,20 @@
 """The provider's own records against ours: what does not agree is shown, and stays until a named person closes it."""
 
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
 
+from codespar.launcher.cluster import PROJECT
 from codespar.launcher.stack import StackInfo
 from tests.support import verifying
 from tests.support import world as worlds
-from tests.support.reconciling import edit, reconciled
+from tests.support.reconciling import edit, extra, reconciled
 from tests.support.world import World, raw_id
 
 
@@ -181,6 +185,41 @@ def test_only_a_named_person_closes_a_case_once_and_with_a_reason(world: World) 
     # The account is from here on as people accepted it: the difference is no news.
     assert [reconciled(world)["opened"] for _ in range(2)] == [0, 0]
     assert verifying.complaints(world) == []
+
+
+def test_a_day_of_passes_closes_nothing_and_opens_nothing_twice(world: World) -> None:
+    """One pass each minute, without the minutes. A payment that is made meanwhile agrees like any other."""
+    paid = [settled(world)[1] for _ in range(4)]
+    reconciled(world)
+    edit(world, paid[0], "amount", amount=-1001)
+    edit(world, paid[1], "payee", payee="eve@example.com")
+    edit(world, paid[2], "remove")
+    extra(world)
+    until = time.monotonic() + 20
+    while len(known := cases(world)) < 4:
+        # What settled a moment ago is not missed yet.
+        assert time.monotonic() < until, known
+        reconciled(world)
+    assert sorted(case["kind"] for case in known) == ["amount", "extra", "missing", "payee"]
+    org = raw_id(world.org)
+    with world.db("super") as connection:
+        # The engine itself looks again tomorrow.
+        connection.execute("UPDATE reconciliation_states SET next_at = clock_timestamp() + interval '1 day' WHERE org_id = %s", [org])
+    [(begun, account)] = (row.values() for row in world.rows("SELECT clock_timestamp(), id FROM rail_accounts"))
+    passes(world, account, 700)
+    later, _ = settled(world)
+    passes(world, account, 740)
+    runs = world.rows("SELECT status, count(*) AS n, sum(opened) AS opened FROM reconciliations WHERE started_at > %s GROUP BY 1", begun)
+    assert runs == [{"status": "done", "n": 1440, "opened": 0}]
+    assert (cases(world), world.payment(later)["status"]) == (known, "settled")
+    assert world.rows("SELECT 1 FROM statement_lines l JOIN payments p ON p.rail_ref = l.ref WHERE p.id = %s AND matched", raw_id(later))
+    assert verifying.complaints(world) == []
+
+
+def passes(world: World, account: UUID, count: int) -> None:
+    """So many passes, one after the other, by a process of the dispatcher's role."""
+    command = [sys.executable, "-m", "tests.support.passes", str(raw_id(world.org)), str(account), str(count)]
+    subprocess.run(command, env=world.info.env("rail"), cwd=PROJECT, check=True, timeout=300)
 
 
 def test_money_that_came_in_without_a_notice_is_found_in_the_statement(world: World) -> None:
