@@ -237,21 +237,41 @@ BEGIN
           AND y.org_id = p_org AND y.rail = r.rail AND y.rail_ref = l.ref AND y.livemode = r.livemode AND y.status NOT IN ('submitted', 'uncertain')
           AND y.captured > 0 AND -l.amount = y.captured AND l.currency = y.currency AND l.party = y.rail_payee
           AND l.at <= y.created_at + make_interval(secs => p_late_seconds)
-          AND NOT EXISTS (SELECT FROM statement_lines o WHERE o.org_id = p_org AND o.rail_account_id = r.rail_account_id AND o.current
-                          AND o.ref = l.ref AND o.line_id <> l.line_id)
+          -- Counted, because a line that must not exist is looked for in a copy of the whole statement, made for each part.
+          AND (SELECT count(*) FROM statement_lines o WHERE o.org_id = p_org AND o.rail_account_id = r.rail_account_id AND o.current AND o.ref = l.ref) = 1
         RETURNING 1)
     SELECT count(*) INTO v_matched FROM agreed;
     RETURN jsonb_build_object('matched', v_matched, 'last', v_last);
 END $$;
 CALL definer('statement_agree(uuid,uuid,integer,text,integer)', '{codespar_rail}');
 
--- What each line that is still open means, all lines of one key taken together. `verdict` is matched, pending, settles, or a kind of discrepancy.
-CREATE FUNCTION statement_judged(p_org uuid, p_account uuid, p_rail text, p_livemode boolean, p_late_seconds integer)
+-- Lines that are open, by their ids. Read part by part in the order of their index: how many there are is known to no statistics while a
+-- run is closing them, and whoever trusts those reads the whole statement.
+CREATE FUNCTION statement_open(p_org uuid, p_account uuid) RETURNS text[] LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_open text[] := '{}';
+    v_part text[];
+    v_last text := '';
+BEGIN
+    LOOP
+        SELECT array_agg(x.line_id ORDER BY x.line_id) INTO v_part FROM (
+            SELECT l.line_id FROM statement_lines l
+            WHERE l.org_id = p_org AND l.rail_account_id = p_account AND l.current AND NOT l.matched AND NOT l.flagged AND l.line_id > v_last
+            ORDER BY l.line_id LIMIT 10000) x;
+        EXIT WHEN v_part IS NULL;
+        v_open := v_open || v_part;
+        v_last := v_part[cardinality(v_part)];
+    END LOOP;
+    RETURN v_open;
+END $$;
+
+-- What each line of `p_open` means, all lines of one key taken together. `verdict` is matched, pending, settles, or a kind of discrepancy.
+CREATE FUNCTION statement_judged(p_org uuid, p_account uuid, p_rail text, p_livemode boolean, p_late_seconds integer, p_open text[])
 RETURNS TABLE (verdict text, subject text, line_id text, ref text, payment_id uuid, refund_id uuid, ours jsonb, theirs jsonb) LANGUAGE sql STABLE AS $$
     WITH fresh AS (
         SELECT DISTINCT coalesce(l.ref, 'line ' || l.line_id || ' ' || l.version) AS name, l.ref, l.kind,
                CASE WHEN l.ref IS NULL THEN l.line_id END AS alone
-        FROM statement_lines l WHERE l.org_id = p_org AND l.rail_account_id = p_account AND l.current AND NOT l.matched AND NOT l.flagged
+        FROM unnest(p_open) o(line_id) JOIN statement_lines l ON l.org_id = p_org AND l.rail_account_id = p_account AND l.line_id = o.line_id AND l.current
     ), told AS (
         SELECT f.name, f.kind, count(*) AS lines, sum(l.amount) AS amount, min(l.currency) AS currency, max(l.currency) AS other_currency,
                min(l.party) AS party, max(l.party) AS other_party, max(l.at) AS at, max(l.line_id) AS line_id, max(l.provider_id) AS provider_id, f.ref,
@@ -319,6 +339,7 @@ DECLARE
     s reconciliation_states;
     v jsonb;
     v_due timestamptz;
+    v_open text[];
     -- No transaction is open for so long: what was booked before is all there.
     v_closed timestamptz := clock_timestamp() - interval '10 minutes';
     v_before bigint;
@@ -333,9 +354,10 @@ BEGIN
     SELECT * INTO s FROM reconciliation_states WHERE org_id = p_org AND rail_account_id = r.rail_account_id;
     -- What settled before that stands in the statement; what settled later need not, and is on its way to it.
     v_due := r.started_at - make_interval(secs => p_missing_seconds);
+    v_open := statement_open(p_org, r.rail_account_id);
     -- Lines and books are read in one statement, and so at one moment: a payment that settles meanwhile is in both or in neither.
     WITH judged AS MATERIALIZED (
-        SELECT * FROM statement_judged(p_org, r.rail_account_id, r.rail, r.livemode, p_late_seconds)
+        SELECT * FROM statement_judged(p_org, r.rail_account_id, r.rail, r.livemode, p_late_seconds, v_open)
     ), matched AS (
         UPDATE statement_lines l SET matched = true FROM judged j
         WHERE l.org_id = p_org AND l.rail_account_id = r.rail_account_id AND l.current AND NOT l.matched AND j.verdict = 'matched'
@@ -499,4 +521,4 @@ BEGIN
 END $$;
 CALL definer('discrepancy_resolve(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
 
-GRANT EXECUTE ON FUNCTION statement_judged, statement_line_fixed, reconciliation_begins TO codespar_definer;
+GRANT EXECUTE ON FUNCTION statement_open, statement_judged, statement_line_fixed, reconciliation_begins TO codespar_definer;
