@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -21,10 +22,12 @@ from tests.support.world import World, raw_id
 
 @pytest.fixture
 def neighbours(world: World) -> dict[str, Any]:
-    """A second agent with a mandate, and a second counterparty: what a stop of the first ones must leave alone."""
+    """A second agent with a mandate, a second counterparty, and one that is paid over Pix: what a stop of the first ones must leave alone."""
     agent, wallet, api = world.new_agent()
     world.fund(50_000, wallet)
-    return {"api": api, "mandate": world.new_mandate(agent=agent), "counterparty": world.new_counterparty()}
+    world.connect("pix")
+    pix = world.new_counterparty(accounts=[{"type": "pix_key", "value": f"{secrets.token_hex(4)}@payee.example", "rails": ["pix"]}])
+    return {"api": api, "mandate": world.new_mandate(agent=agent), "counterparty": world.new_counterparty(), "pix": pix}
 
 
 def names(world: World) -> dict[str, str | None]:
@@ -39,27 +42,26 @@ def names(world: World) -> dict[str, str | None]:
 
 
 NEIGHBOURS = {
-    "mandate": ("other mandate", "other agent", "other counterparty"),
+    "mandate": ("other mandate", "other agent", "other counterparty", "other rail"),
     "agent": ("other agent",),
     "project": (),
     "org": (),
-    "counterparty": ("other counterparty",),
-    "rail": (),
+    "counterparty": ("other counterparty", "other rail"),
+    "rail": ("other rail",),
 }
 
 
 @pytest.mark.parametrize("scope", NEIGHBOURS)
 def test_a_stop_stops_exactly_its_scope_until_another_person_lifts_it(world: World, neighbours: dict[str, Any], scope: str) -> None:
-    own = world.new_mandate()
+    own, here = world.new_mandate(), {"rail": "sandbox"}
     ways = {
-        "other mandate": lambda: world.pay(10, mandate=own),
-        "other agent": lambda: neighbours["api"].send("/v1/payments", world.body(10, mandate=neighbours["mandate"])),
-        "other counterparty": lambda: world.pay(10, mandate=own, counterparty=neighbours["counterparty"]),
+        "other mandate": lambda: world.pay(10, mandate=own, **here),
+        "other agent": lambda: neighbours["api"].send("/v1/payments", world.body(10, mandate=neighbours["mandate"], **here)),
+        "other counterparty": lambda: world.pay(10, mandate=own, counterparty=neighbours["counterparty"], **here),
+        "other rail": lambda: world.pay(10, mandate=own, counterparty=neighbours["pix"]),
     }
-    if scope == "mandate":
-        ways["other counterparty"] = lambda: world.pay(10, mandate=own, counterparty=neighbours["counterparty"])
     stop = world.stop(scope, names(world)[scope])
-    body = stopped(world.pay(10))
+    body = stopped(world.pay(10, **here))
     said = claims(world, body["stop_receipt"])
     assert (said["typ"], said["jti"], said["scope"], said["sub"]) == ("codespar-stop+jwt", stop["id"], scope, stop["target"])
     assert (said["initiator"], said["roles"], said["reason"], said["livemode"]) == (stop["initiator"], ["oncall"], "a test", False)
