@@ -67,6 +67,7 @@ DENIALS: dict[str, str] = {
 PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid_request": (400, "The request is malformed"),
     "card_number_refused": (400, "Card numbers are not taken"),
+    "credential_refused": (400, "Passwords and codes of people are not taken"),
     "idempotency_key_required": (400, "An Idempotency-Key is required"),
     "profile_cannot_express": (400, "The profile cannot express this constraint"),
     "unauthenticated": (401, "The access token is not valid"),
