@@ -42,7 +42,12 @@ _ANYWHERE = (
     *("onetimecode", "securitycode", "securityanswer", "secretanswer", "codigodeseguranca", "codigoseguranca", "mothersmaidenname"),
 )
 # These are a credential as a word of their own.
-_WORDS = frozenset("pass pwd pwds psw senha senhas pin pins otp totp hotp tan mtan cvv cvc cvn csc".split())
+_WORDS = frozenset(
+    [
+        *("pass", "pwd", "pwds", "psw", "senha", "senhas", "pin", "pins", "otp", "totp", "hotp", "tan", "mtan"),
+        *("cvv", "cvc", "cvn", "csc"),
+    ]
+)
 # These are one as words that follow each other.
 _PHRASES = frozenset(
     [
