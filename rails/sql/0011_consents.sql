@@ -293,7 +293,7 @@ CREATE TABLE consent_reads (
     CONSTRAINT consent_reads_answer CHECK (answer IS NULL OR status = 'answered')
 );
 CREATE INDEX consent_reads_due_at ON consent_reads (rail, due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX consent_reads_kept ON consent_reads (rail, answered_at) WHERE answer IS NOT NULL;
+CREATE INDEX consent_reads_answered ON consent_reads (rail, answered_at) WHERE answer IS NOT NULL;
 -- Nobody reads an answer but by the function that gives it to who asked.
 CALL tenant_table('consent_reads', '{}');
 GRANT SELECT (org_id, id, consent_id, livemode, rail, resource, account, page, asked_by, asked_at, due_at, status, code, answered_at, entry_id)

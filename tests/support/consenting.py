@@ -2,11 +2,14 @@
 
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
 
-from tests.support.world import BRL, World, later
+from tests.support import books
+from tests.support.world import BRL, World, later, raw_id
 
 RAIL = "open_finance"
 READS = ["accounts.read", "balances.read", "transactions.read"]
@@ -85,3 +88,20 @@ def bank_payments(world: World) -> list[dict[str, Any]]:
     """What the bank has booked for the account over Open Finance."""
     booked = httpx2.get(f"{world.info.sandbox_url}/_ledger", timeout=10).json()["payments"]
     return [row for row in booked if row["account"] == f"of-{world.account}"]
+
+
+@contextmanager
+def falsified(world: World, statement: str) -> Iterator[None]:
+    """The statement, which takes the organisation, is run past every rule, and what it changed is put back afterwards."""
+    org, tables = raw_id(world.org), ("consents", "consent_reads", "payments")
+    with books.superuser(world) as connection:
+        connection.execute("SET session_replication_role = replica")
+        for table in tables:
+            connection.execute(f"CREATE TEMP TABLE kept_{table} AS SELECT * FROM {table} WHERE org_id = %s", [org])
+        try:
+            assert connection.execute(statement, [org]).rowcount > 0, "this changed nothing"
+            yield
+        finally:
+            for table in tables:
+                connection.execute(f"DELETE FROM {table} WHERE org_id = %s", [org])
+                connection.execute(f"INSERT INTO {table} SELECT * FROM kept_{table}")
