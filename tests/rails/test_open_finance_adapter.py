@@ -28,8 +28,9 @@ from rails.adapters.base import (
     Unreadable,
     WebhookRefused,
 )
-from rails.adapters.open_finance import PAY, PERMISSIONS, OpenFinanceAdapter
+from rails.adapters.open_finance import OpenFinanceAdapter
 from rails.adapters.open_finance_answers import judge_list, judge_payment, written
+from rails.adapters.open_finance_bank import PAY, PERMISSIONS
 from rails.sandbox.launch import Provider
 from tests.support.raw_servers import Raw, answering, http_answer, within
 
