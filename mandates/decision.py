@@ -228,7 +228,7 @@ def _submit_by(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime, a
     ]
     verdict = policy.evaluate(timed, facts(snapshot, ask, rail), {}, at=boundary, local=local)
     closes = not open_then or any(reason.code != "currency_not_covered" for reason in verdict.reasons)
-    consent = snapshot["route"].get("consent")
+    consent = snapshot["route"]["consent"]
     ends = expires if consent is None else min(expires, clock.parse(consent["expires_at"]))
     return min(ends, boundary if closes else at + SUBMIT_WITHIN)
 

@@ -209,7 +209,7 @@ def route(route: Mapping[str, Any], ask: Ask) -> str:
         raise ValueError("the route is not the one that was asked for")
     if route["ready"] is None:
         raise Refusal("route", "rail_unavailable", "The organisation has no account at this rail.")
-    if route.get("consent") is not None:
+    if route["consent"] is not None:
         _consent(route["consent"], ask)
     if route["ready"] is not True:
         failed = route["failed"] or "not_checked"

@@ -247,7 +247,7 @@ def facts(snapshot: Mapping[str, Any], verdict: Decision, ask: Ask) -> dict[str,
 
 def consented(snapshot: Mapping[str, Any], rail: str | None) -> dict[str, str]:
     """The consent that it is paid under, where its rail needs one."""
-    seen = next((route.get("consent") for route in snapshot["routes"] if route["rail"] == rail), None)
+    seen = next((route["consent"] for route in snapshot["routes"] if route["rail"] == rail), None)
     return {"consent": seen["id"]} if seen and seen["id"] else {}
 
 

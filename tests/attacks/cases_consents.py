@@ -57,11 +57,6 @@ def reading(**changes: Any) -> Case:
     return case
 
 
-def _removed(c: Cursor) -> None:
-    reading()(c)
-    c.run("DELETE FROM consent_reads WHERE org_id = %s", c.scene.org)
-
-
 def _another_rails(c: Cursor) -> None:
     """A payment is paid under a consent of its own rail and mode."""
     row = _row()
@@ -109,11 +104,9 @@ CASES: dict[str, list[Case]] = {
         changed("revoked_at = revoked_at + interval '1 second'", **OVER),
         changed("status = 'authorised'", status="rejected"),
     ],
-    "consents_kept": [lambda c: (consent()(c), c.run("DELETE FROM consents WHERE org_id = %s", c.scene.org))[0]],
     "payments_consent": [_another_rails],
     "consent_reads_of": [reading(consent_id=uuid4())],
     "consent_reads_resource": [reading(resource="passwords"), reading(page=0)],
     "consent_reads_status": [reading(status="done"), reading(due_at=None), reading(status="answered")],
     "consent_reads_answer": [reading(answer="[]"), reading(status="refused", due_at=None, answer="[]")],
-    "consent_reads_kept": [_removed],
 }

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from codespar.launcher.stack import StackInfo
-from tests.support import books, consenting, forge, verifying
+from tests.support import books, consenting, forge, reconciling, verifying
 from tests.support import world as worlds
 from tests.support.consenting import RAIL, authorised, bank_consents, bank_payments, connect, holder, money, paying, to_pay, to_read
 from tests.support.problems import is_problem
@@ -165,6 +165,26 @@ def test_a_payment_is_initiated_under_the_consent_and_found_in_the_account(world
     [line] = look(world, reads, "transactions").json()["data"]
     assert (line["direction"], line["amount"]) == ("out", {"amount": 1050, "currency": "BRL"})
     assert answer.json()["id"] in line["description"]
+    assert verifying.complaints(world) == []
+
+
+def test_the_statement_is_read_under_the_consent_and_agrees_with_the_books(world: World) -> None:
+    _, payee = paying(world)
+    reads = next(row["id"] for row in world.people().get("/v1/consents")["data"] if "accounts.read" in row["scopes"])
+    paid = world.pay(1050, counterparty=payee, rail=RAIL).json()
+    assert paid["status"] == "settled"
+    before = world.main_balance()
+    deposit = {"account": f"of-{world.account}", "amount": 777, "currency": "BRL", "payer": "joao@example.com", "reference": "thanks"}
+    httpx2.post(f"{world.info.sandbox_url}/_control/deposits", json=deposit, timeout=10).raise_for_status()
+    run = reconciling.reconciled(world, rail=RAIL)
+    assert (run["status"], run["lines"], run["matched"], run["opened"]) == ("done", 2, 1, 0), run
+    until = time.monotonic() + 40
+    while world.main_balance() < before + 777:
+        assert time.monotonic() < until, "the deposit was not confirmed"
+        time.sleep(0.2)
+    world.people().delete(f"/v1/consents/{reads}", reason="a test")
+    run = reconciling.reconciled(world, rail=RAIL)
+    assert (run["status"], run["code"]) == ("failed", "consent_missing"), run
     assert verifying.complaints(world) == []
 
 
