@@ -227,6 +227,8 @@ def furnish(world: World) -> Furnished:
     token = people.post("/v1/tokens", {"holder": member, "name": "spare", "expires_at": later(days=1)})["id"]
     spare, _, _ = world.new_agent()
     consenting.connect(world)
+    # An account that does not pass its checks is checked again every few seconds, and its row would not stand still.
+    consenting.authorised(world, consenting.to_pay(world))
     ids = {
         "account": people.get("/v1/rail-accounts")["data"][0]["id"],
         "spare_agent": spare,
@@ -246,6 +248,7 @@ def furnish(world: World) -> Furnished:
         "wallet": world.wallet,
     }
     ids["stop"] = world.stop("counterparty", ids["spare_counterparty"])["id"]
+    consenting.ready(world)
     made = Furnished(world, ids, waiting["id"])
     ids["ruling"] = made.ruling()
     made.all_ids = [*ids.values(), proposed, waiting["id"], denied["id"], refund["id"], world.org]
