@@ -70,6 +70,7 @@ def decide(snapshot: Mapping[str, Any], ask: Ask, *, now: datetime, approved: bo
 # What may have passed when a scheduled payment's time has come; whatever else refuses it refuses it at once.
 PASSING = frozenset(
     [
+        "consent_pending",
         "insufficient_funds",
         "limit_day",
         "limit_week",
@@ -214,7 +215,7 @@ def _uuid(wire: str) -> str:
 
 
 def _submit_by(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime, approved: bool) -> datetime:
-    """A minute, or less when the mandate expires, or when a time window of mandate or policy closes before."""
+    """A minute, or less when the mandate or the holder's consent expires, or a time window of mandate or policy closes before."""
     expires = clock.parse(snapshot["mandate"]["expires_at"])
     boundary = at.replace(second=0, microsecond=0) + timedelta(minutes=1)
     found = snapshot["mandate"]["time_windows"]
@@ -227,7 +228,9 @@ def _submit_by(snapshot: Mapping[str, Any], ask: Ask, rail: str, at: datetime, a
     ]
     verdict = policy.evaluate(timed, facts(snapshot, ask, rail), {}, at=boundary, local=local)
     closes = not open_then or any(reason.code != "currency_not_covered" for reason in verdict.reasons)
-    return min(expires, boundary if closes else at + SUBMIT_WITHIN)
+    consent = snapshot["route"]["consent"]
+    ends = expires if consent is None else min(expires, clock.parse(consent["expires_at"]))
+    return min(ends, boundary if closes else at + SUBMIT_WITHIN)
 
 
 def _timed(document: Mapping[str, Any], approved: bool) -> dict[str, Any]:

@@ -209,9 +209,34 @@ def route(route: Mapping[str, Any], ask: Ask) -> str:
         raise ValueError("the route is not the one that was asked for")
     if route["ready"] is None:
         raise Refusal("route", "rail_unavailable", "The organisation has no account at this rail.")
+    if route["consent"] is not None:
+        _consent(route["consent"], ask)
     if route["ready"] is not True:
         failed = route["failed"] or "not_checked"
         raise Refusal("route", "rail_not_ready", f"The organisation's account at this rail did not pass its preflight check ({failed}).")
     if route["currencies"] is not None and ask.currency not in route["currencies"]:
         raise Refusal("route", "rail_currency", f"This rail pays in {', '.join(route['currencies']) or 'no currency'}.")
     return str(route["rail"])
+
+
+def _consent(consent: Mapping[str, Any], ask: Ask) -> None:
+    """Nothing is paid over this rail without a consent of the account's holder that holds now, and not more than it allows."""
+    if consent["code"] is not None:
+        raise Refusal("route", consent["code"], CONSENTS[consent["code"]])
+    if ask.currency != consent["currency"]:
+        raise Refusal("route", "consent_scope", f"The holder's consent is to pay in {consent['currency']}.")
+    if ask.amount > consent["max_payment"]:
+        raise Refusal("route", "consent_limit", f"The holder's consent allows at most {consent['max_payment']} minor units a payment.")
+    if ask.amount > consent["left"]:
+        raise Refusal("route", "consent_limit", f"The holder's consent has {max(0, consent['left'])} minor units left.")
+
+
+# Why nothing is done under a consent, in a sentence.
+CONSENTS: Mapping[str, str] = {
+    "consent_missing": "This needs a consent of the account's holder, and there is none: register one with POST /v1/consents.",
+    "consent_pending": "The account's holder has not said yes at the bank yet: the consent's authorise_url is where that is done.",
+    "consent_expired": "The consent has expired: register another one.",
+    "consent_revoked": "The consent was revoked: register another one.",
+    "consent_refused": "The account's holder, or the bank, refused the consent: register another one.",
+    "consent_scope": "The consent does not allow this: register one with the scope for it.",
+}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import structlog
@@ -13,9 +13,10 @@ from codespar.lib.errors import Unavailable
 from codespar.lib.models import together
 from codespar.vault import envelope, keys
 from codespar.vault.models import RailAccount
-from rails.adapters import adapter_for
-from rails.adapters.base import Adapter, Connection
+from rails.adapters import ADAPTERS, adapter_for
+from rails.adapters.base import Adapter, Connection, Consenting
 from rails.faults import FAULTS
+from rails.models import Consent
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,22 @@ def connection(org: UUID, rail: str, livemode: bool) -> Connection:
     if rail not in settings.CONFIG.rail_urls:
         raise Unavailable(f"CODESPAR_RAIL_URLS does not say where the rail {rail} is.")
     account = rows[0].provider_account
-    return Connection(base_url=settings.CONFIG.rail_urls[rail], account=account, secrets=_open(org, rail, account, bytes(rows[0].sealed)))
+    secrets = _open(org, rail, account, bytes(rows[0].sealed))
+    return Connection(base_url=settings.CONFIG.rail_urls[rail], account=account, secrets=secrets, consents=_consents(org, rail, livemode))
+
+
+def consenting(org: UUID, rail: str, livemode: bool) -> Consenting:
+    """The same adapter, of a rail that works under consents. Raises `Unavailable`."""
+    return cast(Consenting, adapter(org, rail, livemode))
+
+
+def _consents(org: UUID, rail: str, livemode: bool) -> dict[str, str]:
+    """What the provider calls the consents that hold now, by what each allows; of several the newest."""
+    if rail not in ADAPTERS or not ADAPTERS[rail].capabilities.consents:
+        return {}
+    holds = "rail = %s AND livemode = %s AND status = 'authorised' AND expires_at > clock_timestamp() ORDER BY id"
+    [rows] = together(org, (Consent, holds, [rail, livemode]))
+    return {scope: row.provider_consent for row in rows for scope in row.scopes}
 
 
 @lru_cache(maxsize=256)

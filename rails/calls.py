@@ -114,6 +114,7 @@ def instruction(payment: Row, adapter: Adapter) -> Instruction:
         target=targets.told(payment["rail"], named),
         provider_id=payment["provider_id"],
         terms=payment.get("terms"),
+        consent=payment["provider_consent"],
     )
 
 

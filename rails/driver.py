@@ -15,11 +15,19 @@ from celery import current_app
 from celery.signals import worker_process_init
 
 from codespar.lib import db
-from rails import dispatch, hints, preflight
+from rails import consents, dispatch, hints, preflight
 from rails.adapters import ADAPTERS
 
 log = structlog.get_logger(__name__)
-_JOBS: dict[str, Callable[[str], object]] = {"work": dispatch.run, "check": preflight.run_due}
+
+
+def _look(rail: str) -> None:
+    """What somebody waits for that moves no money."""
+    consents.run_due(rail)
+    preflight.run_due(rail)
+
+
+_JOBS: dict[str, Callable[[str], object]] = {"work": dispatch.run, "check": _look}
 
 
 @worker_process_init.connect

@@ -74,7 +74,12 @@ def _said(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _same(payment: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
     said = _said(content)
-    row = _asked(payment) | {"wallet": ids.wire("wal", payment["wallet_id"]), "counterparty_version": payment["counterparty_version"]}
+    consent = payment["consent_id"] and ids.wire("cns", payment["consent_id"])
+    row = _asked(payment) | {
+        "consent": consent,
+        "wallet": ids.wire("wal", payment["wallet_id"]),
+        "counterparty_version": payment["counterparty_version"],
+    }
     outcome = [part["outcome"] for part in content["parts"] if part["part"] == "decision"]
     return (
         all(said.get(name) == value for name, value in row.items()) and outcome == ["allow"] and content["livemode"] == payment["livemode"]

@@ -17,7 +17,7 @@ def work(rail: str) -> None:
 
 
 def check(rail: str) -> None:
-    """Tell the dispatcher that an account at this rail is to be checked."""
+    """Tell the dispatcher that an account at this rail is to be checked, or a consent or a look under one is asked for."""
     _push(f"{_CHECK}:{rail}")
 
 
@@ -37,7 +37,7 @@ def take(rail: str, most: int = 32) -> str | None:
 
 
 def outcome(payment: UUID) -> None:
-    """Tell whoever waits for this payment, or this account's check, that its state has changed."""
+    """Tell whoever waits for this payment, or for an account's check, a consent or a look under one, that its state has changed."""
     _push(_name(payment))
 
 

@@ -1,5 +1,6 @@
 """Payments, attempts and refunds as Python reads them. Amounts are minor units."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from codespar.lib.models import TenantModel
@@ -35,6 +36,7 @@ class Payment(TenantModel):
     rail_payee = models.TextField(null=True)
     provider_id = models.TextField(null=True)
     stage = models.TextField(null=True)
+    consent_id = models.UUIDField(null=True)
     execute_at = models.DateTimeField(null=True)
     submit_by = models.DateTimeField()
     captured = models.BigIntegerField()
@@ -308,3 +310,31 @@ class RulingConfirmation(TenantModel):
     class Meta(TenantModel.Meta):
         db_table = "ruling_confirmations"
         ordering = ("-at",)
+
+
+class Consent(TenantModel):
+    """What the holder of an account allows at its bank: `scopes`, until `expires_at`, and how much where it is to pay."""
+
+    id = models.UUIDField(primary_key=True)
+    livemode = models.BooleanField()
+    rail = models.TextField()
+    scopes = ArrayField(models.TextField())
+    max_payment = models.BigIntegerField(null=True)
+    max_total = models.BigIntegerField(null=True)
+    currency = models.TextField(null=True)
+    expires_at = models.DateTimeField()
+    status = models.TextField()
+    code = models.TextField(null=True)
+    provider_consent = models.TextField(null=True)
+    address = models.TextField(null=True)
+    requested_by = models.TextField()
+    revoked_at = models.DateTimeField(null=True)
+    revoked_by = models.TextField(null=True)
+    told_at = models.DateTimeField(null=True)
+    checked_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField()
+    entry_id = models.UUIDField()
+
+    class Meta(TenantModel.Meta):
+        db_table = "consents"
+        ordering = ("-id",)

@@ -62,6 +62,7 @@ def free_the_dead() -> None:
 
 _PAYMENTS = """
 SELECT p.*, o.salt AS target_salt, o.value AS target_value, e.content, e.sig, e.kid AS entry_kid, m.credential, v.document AS counterparty,
+       c.provider_consent,
        a.id AS attempt_id, a.send_by, a.worker,
        EXISTS (SELECT FROM attempt_results r WHERE r.org_id = a.org_id AND r.attempt_id = a.id AND r.source = 'answer') AS answered
 FROM payments p
@@ -69,6 +70,7 @@ JOIN decisions d ON d.org_id = p.org_id AND d.id = p.decision_id
 JOIN ledger_entries e ON e.org_id = d.org_id AND e.id = d.entry_id
 JOIN mandates m ON m.org_id = p.org_id AND m.id = p.mandate_id
 JOIN counterparty_versions v ON v.org_id = p.org_id AND v.counterparty_id = p.counterparty_id AND v.version = p.counterparty_version
+LEFT JOIN consents c ON c.org_id = p.org_id AND c.id = p.consent_id
 LEFT JOIN ledger_openings o ON o.org_id = p.org_id AND o.commit = decode(p.target, 'hex')
 LEFT JOIN attempts a ON a.org_id = p.org_id AND a.payment_id = p.id AND a.operation = 'pay'
 WHERE p.org_id = %s AND p.id = ANY(%s::uuid[]) ORDER BY p.id

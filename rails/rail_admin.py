@@ -22,7 +22,7 @@ from codespar.identity.models import Member
 from codespar.lib import ids, money
 from rails import charts, rail_days, rail_queries, rail_serializers
 from rails.actions import discrepancies
-from rails.models import BreakerChange, Discrepancy, DiscrepancyResolution, Reconciliation
+from rails.models import BreakerChange, Consent, Discrepancy, DiscrepancyResolution, Reconciliation
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -53,6 +53,15 @@ class BreakerChangeAdmin(ReadOnlyAdmin):
         found = [_rail(rail) for rail in rail_queries.rails(org, mode == "live")]
         shown = sorted(found, key=lambda rail: rail["account"] is None)
         return super().changelist_view(request, {**(extra_context or {}), "title": "Rails", "rails": shown, "mode": mode})
+
+
+@admin.register(Consent, site=site)
+class ConsentAdmin(ReadOnlyAdmin):
+    """What holders of accounts allow at their banks, and whether the bank knows of a revocation."""
+
+    prefix = "cns"
+    columns = ("status", "livemode", "rail", "scopes", "max_payment", "max_total", "expires_at", "revoked_at", "told_at")
+    list_filter = (ModeFilter, "status", "rail")
 
 
 @admin.register(Reconciliation, site=site)

@@ -14,13 +14,13 @@ import structlog
 from celery import bootsteps
 
 from codespar.lib import db
-from rails import credits, dispatch, preflight, queue, rollback, schedules, stops, webhooks
+from rails import consents, credits, dispatch, preflight, queue, rollback, schedules, stops, webhooks
 from rails.adapters import ADAPTERS
 
 log = structlog.get_logger(__name__)
 EVERY_SECONDS = 5.0
 JOBS = (queue.free_the_dead, stops.record_flags, rollback.hurry, webhooks.read_new, schedules.run_due)
-JOBS_OF_RAIL = (preflight.run_due, dispatch.run_once, credits.confirm_due)
+JOBS_OF_RAIL = (consents.run_due, preflight.run_due, dispatch.run_once, credits.confirm_due)
 
 
 class Sweeper(bootsteps.StartStopStep):

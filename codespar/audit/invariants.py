@@ -105,6 +105,20 @@ _CHECKS = {
         "counters_window": "A counter counts in a window that is enforced.",
         "counters_amount": "No more is given back to a counter than it counted.",
     },
+    "consents": {
+        "consents_status": "A consent is in a known state.",
+        "consents_scopes": "A consent is to read or to pay, never both, and allows what is known here.",
+        "consents_limits": "A consent to pay says how much: of one payment, and of all.",
+        "consents_expiry": "A consent ends within a year.",
+        "consents_known": "What a holder is asked is known to the provider.",
+        "consents_revoked": "A revocation says when it was, and only what was revoked is told as such.",
+        "consents_due": "No consent is forgotten: the provider is asked, or told, until it has said.",
+    },
+    "consent_reads": {
+        "consent_reads_resource": "What is read under a consent is of a known kind.",
+        "consent_reads_status": "A look into an account is asked for, answered or refused.",
+        "consent_reads_answer": "Only a look that was answered has an answer.",
+    },
     "rail_accounts": {"rail_accounts_ready": "An account is ready only when it was checked, and no check failed."},
     "decisions": {
         "decisions_outcome": "A decision allows, denies or asks a person.",
@@ -195,6 +209,10 @@ _UNIQUE = {
         "rail_accounts_one": "An organisation has one account at a rail in each mode.",
         "rail_accounts_account": "A provider account is registered once.",
     },
+    "consents": {
+        "consents_rail": "A payment and a look name a consent together with its rail and mode.",
+        "consents_provider": "The provider's own id belongs to one consent.",
+    },
     "accounts": {
         "accounts_one_each": "An agent has one wallet in a currency, an organisation one account of each other kind.",
         "accounts_leg": "A transfer's leg can name an account together with its kind, mode and currency.",
@@ -239,6 +257,8 @@ _UNIQUE = {
 }
 
 _FOREIGN = {
+    "consents": {"consents_account": "A consent is of an account of the organisation's own, in its mode."},
+    "consent_reads": {"consent_reads_of": "A look is under a consent of the organisation, of its rail and mode."},
     "payment_rulings": {
         "payment_rulings_of": "A ruling is on a payment of the organisation.",
         "payment_rulings_member": "Who rules is a member of the organisation.",
@@ -305,6 +325,7 @@ _FOREIGN = {
         "payments_counterparty": "A payment goes to a registered counterparty of its mode.",
         "payments_counterparty_version": "A payment's payee is a version of the counterparty that exists.",
         "payments_hold": "A payment's hold exists.",
+        "payments_consent": "A payment is paid under a consent of its own rail and mode.",
         "payments_decision": "A payment was decided.",
     },
     "payment_transitions": {
@@ -327,6 +348,7 @@ _FOREIGN = {
 }
 
 _TRIGGERS = {
+    "consents": {"consents_fixed": "What a consent allows is never more than was asked for, and what is over is over for ever."},
     "rail_accounts": {"rail_accounts_reconciled": "Whatever account is connected is held against our books from then on."},
     "statement_lines": {"statement_lines_fixed": "What a provider told is never changed nor deleted."},
     "transfers": {
@@ -408,6 +430,8 @@ TENANT = [
     "counters",
     "counter_selectors",
     "decisions",
+    "consents",
+    "consent_reads",
     "payments",
     "payment_transitions",
     "approvals",
@@ -432,7 +456,7 @@ TENANT = [
 
 
 # Rows that change, and whose removal would forget a revocation, a stop, a use, a balance or a head.
-KEPT = ["accounts", "ledger_heads", "ledger_rewinds", "mandate_usages", "platform_states", "scope_states"]
+KEPT = ["accounts", "consent_reads", "consents", "ledger_heads", "ledger_rewinds", "mandate_usages", "platform_states", "scope_states"]
 
 
 def _rules() -> dict[tuple[str, str], Rule]:

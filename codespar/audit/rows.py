@@ -10,6 +10,7 @@ NAMED = {
     "accounts": "wal", "transfers": "tr", "holds": "hld", "credits": "crd", "counterparties": "ctp", "mandates": "mnd",
     "revocations": "rev", "stops": "stp", "policies": "pol", "decisions": "dec", "payments": "pay", "approvals": "apr", "refunds": "ref",
     "attempts": "att", "attempt_results": "evt", "breaker_changes": "brk", "discrepancies": "dsc", "payment_rulings": "rul",
+    "consents": "cns", "consent_reads": "cnr",
 }  # fmt: skip
 _ONLY = {"accounts": "t.kind = 'wallet'"}
 
@@ -23,6 +24,8 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ("member.created", "$.data.id", "members"),
     ("token.created token.rotated", "$.data.token.id", "access_tokens"),
     ("rail_account.added", "$.data.id", "rail_accounts"),
+    ("consent.registered consent.answered consent.revoked", "$.data.id", "consents"),
+    ("consent.read", "$.data.id", "consent_reads"),
     ("wallet.created", "$.data.id", "accounts"),
     ("wallet.funded wallet.returned credit.confirmed", "$.data.transfer", "transfers"),
     ("credit.confirmed credit.refused", "$.data.id", "credits"),

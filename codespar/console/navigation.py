@@ -21,6 +21,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Rails",
         (
             ("Rails", "route", "rails_breakerchange_changelist"),
+            ("Consents", "handshake", "rails_consent_changelist"),
             ("Reconciliations", "balance", "rails_reconciliation_changelist"),
             ("Discrepancies", "difference", "rails_discrepancy_changelist"),
         ),

@@ -32,6 +32,10 @@ SCOPES: dict[str, str] = {
     "discrepancies:read": "read what the provider's records and ours do not agree on",
     "discrepancies:resolve": "close a discrepancy",
     "rails:write": "register an account at a provider",
+    "consents:read": "read consents of the holders of accounts",
+    "consents:write": "register a consent",
+    "consents:revoke": "revoke a consent, for ever",
+    "consents:use": "read accounts, balances and transactions at a bank, under a consent",
     "projects:read": "read projects",
     "projects:write": "create projects",
     "agents:read": "read agents",
@@ -53,6 +57,8 @@ ROLES: dict[str, frozenset[str]] = {
             "payments:cancel",
             "payments:read",
             "rails:read",
+            "consents:read",
+            "consents:use",
             "mandates:read",
             "counterparties:read",
             "counterparties:propose",
@@ -67,6 +73,9 @@ ROLES: dict[str, frozenset[str]] = {
             "payments:refund",
             "payments:rule",
             "discrepancies:resolve",
+            "consents:write",
+            "consents:revoke",
+            "consents:use",
             "counterparties:write",
             "policies:write",
             "wallets:write",
@@ -84,6 +93,7 @@ ROLES: dict[str, frozenset[str]] = {
         _READ
         | {
             "payments:cancel",
+            "consents:revoke",
             "mandates:write",
             "mandates:pause",
             "mandates:revoke",
@@ -96,7 +106,7 @@ ROLES: dict[str, frozenset[str]] = {
             "tokens:write",
         }
     ),
-    "oncall": frozenset(_READ | {"payments:cancel", "mandates:pause", "mandates:revoke", "stops:write", "tokens:write"}),
+    "oncall": frozenset(_READ | {"payments:cancel", "consents:revoke", "mandates:pause", "mandates:revoke", "stops:write", "tokens:write"}),
     "auditor": frozenset(_READ | {"tokens:write", "ledger:export"}),
 }
 MEMBER_ROLES = tuple(role for role in ROLES if role != AGENT)

@@ -20,7 +20,7 @@ NAMES = ("provider", "api", "console", "dispatcher", "worker", "beat")
 _STATE_FILE = "ports.json"
 
 # The rails whose protocols the sandbox bank speaks, beside its own.
-BANK_SPEAKS = ("pix", "card", "wire")
+BANK_SPEAKS = ("pix", "card", "wire", "open_finance")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ PREFIXES = frozenset(
         "att",
         "crd",
         "key",
+        "cns",
+        "cnr",
         "tr",
         "hld",
     ]

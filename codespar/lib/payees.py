@@ -46,4 +46,9 @@ def _evm(value: str) -> str:
 
 KINDS: Mapping[str, Callable[[str], str]] = {"pix_key": _pix_key, "card_merchant": _card_merchant, "iban": _iban, "evm": _evm}
 # The rails that pay each kind, where nobody names others.
-RAILS: Mapping[str, tuple[str, ...]] = {"pix_key": ("sandbox", "pix"), "card_merchant": ("card",), "iban": ("wire",), "evm": ("x402",)}
+RAILS: Mapping[str, tuple[str, ...]] = {
+    "pix_key": ("sandbox", "pix", "open_finance"),
+    "card_merchant": ("card",),
+    "iban": ("wire",),
+    "evm": ("x402",),
+}

@@ -57,12 +57,15 @@ CREATE TABLE platform_states (
     stopped boolean NOT NULL DEFAULT false,
     stop_receipt text,
     revocation_receipt text,
+    -- Of a rail: whether a payment over it needs a consent of the account's holder.
+    consent boolean NOT NULL DEFAULT false,
     CONSTRAINT platform_states_pkey PRIMARY KEY (scope, name),
     CONSTRAINT platform_states_scope CHECK (scope IN ('platform', 'rail')),
     CONSTRAINT platform_states_epoch CHECK (epoch >= 0)
 );
 INSERT INTO platform_states (scope, name)
 VALUES ('platform', 'platform'), ('rail', 'sandbox'), ('rail', 'pix'), ('rail', 'card'), ('rail', 'wire'), ('rail', 'x402');
+INSERT INTO platform_states (scope, name, consent) VALUES ('rail', 'open_finance', true);
 GRANT SELECT ON platform_states TO codespar_definer, codespar_agent, codespar_control, codespar_rail, codespar_auditor;
 GRANT UPDATE ON platform_states TO codespar_definer;
 

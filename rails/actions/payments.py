@@ -241,7 +241,14 @@ def facts(snapshot: Mapping[str, Any], verdict: Decision, ask: Ask) -> dict[str,
         "purpose": ask.purpose,
         "rail": verdict.rail,
         "submit_by": clock.stamp(submit_by),
+        **consented(snapshot, verdict.rail),
     }
+
+
+def consented(snapshot: Mapping[str, Any], rail: str | None) -> dict[str, str]:
+    """The consent that it is paid under, where its rail needs one."""
+    seen = next((route["consent"] for route in snapshot["routes"] if route["rail"] == rail), None)
+    return {"consent": seen["id"]} if seen and seen["id"] else {}
 
 
 def _asked(snapshot: Mapping[str, Any], ask: Ask, execute_at: datetime) -> dict[str, Any]:

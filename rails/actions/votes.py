@@ -75,6 +75,7 @@ def _vote(
         data["payment"] |= facts | {
             "counterparty_version": verdict.counterparty_version,
             "submit_by": clock.stamp(verdict.submit_by),
+            **payments.consented(snapshot, payment.rail),
         }
     parts.insert(0, {"part": "approval_use", "id": approval, "verdict": "approved"})
     kind = "payment.approved" if allowed else "payment.denied"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from rails.adapters import x402
 from rails.adapters.base import Adapter, Connection
 from rails.adapters.card import CardAdapter
+from rails.adapters.open_finance import OpenFinanceAdapter
 from rails.adapters.pix import PixAdapter
 from rails.adapters.sandbox import SandboxAdapter
 from rails.adapters.wire import WireAdapter
@@ -14,6 +15,7 @@ from rails.adapters.x402 import X402Adapter
 
 ADAPTERS: dict[str, type[Adapter]] = {
     "card": CardAdapter,
+    "open_finance": OpenFinanceAdapter,
     "pix": PixAdapter,
     "sandbox": SandboxAdapter,
     "wire": WireAdapter,

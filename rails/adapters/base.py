@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 KEY = re.compile("[A-Za-z0-9]{1,64}")
 
@@ -79,6 +79,7 @@ class Capabilities:
     `statement_seconds` after it settled a payment stands in the statement: before that it is not missed there. `statement_final`: what
     a statement has told never changes, so that nobody reads it all again.
     `rollback` has one step for each state that a payment can be found in when it must come back. `asks_first`: `prepare` asks the rail.
+    `consents`: nothing is paid or read without a consent of the account's holder (`Consenting`).
     """
 
     account_types: tuple[str, ...]
@@ -101,6 +102,7 @@ class Capabilities:
     statement_final: bool = False
     optional: tuple[str, ...] = ()
     account_form: str | None = None
+    consents: bool = False
 
     def step_from(self, state: Result) -> RollbackStep:
         """The way back from `state`; without one, a human's."""
@@ -110,11 +112,15 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """One account at a rail: where the rail is, our account there, and its secrets (`Capabilities.secrets`, and `webhook_secret`)."""
+    """One account at a rail: where the rail is, our account there, and its secrets (`Capabilities.secrets`, and `webhook_secret`).
+
+    `consents` are the provider's ids of the consents that hold now, by what each allows; only where `Capabilities.consents`.
+    """
 
     base_url: str
     account: str
     secrets: Mapping[str, str] = field(repr=False)
+    consents: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +129,7 @@ class Instruction:
 
     `payee_type`, `payee_account` and `payee_name` are the registry's. `target` is what is paid for on the payee's side, in the rail's words
     (a Pix txid, the URL of an x402 resource), None without. `provider_id` is the rail's own id once it is known; `terms` is what
-    `prepare` learnt. Raises ValueError when a field could not be sent.
+    `prepare` learnt. `consent` is the provider's id of the consent that it is paid under. Raises ValueError when a field could not be sent.
     """
 
     key: str
@@ -137,6 +143,7 @@ class Instruction:
     target: str | None = None
     provider_id: str | None = None
     terms: str | None = None
+    consent: str | None = None
 
     def __post_init__(self) -> None:
         _check(self.amount, self.send_by, self.key)
@@ -255,6 +262,44 @@ class Notice:
     key: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentAsk:
+    """A consent to be registered: `scopes` are ours, `expires_at` an aware UTC time, the limits minor units, None where nothing is paid."""
+
+    key: str
+    scopes: tuple[str, ...]
+    expires_at: datetime
+    max_payment: int | None = None
+    max_total: int | None = None
+
+
+class ConsentStatus(enum.StrEnum):
+    """What a provider says of a consent."""
+
+    AWAITING = "awaiting_authorisation"
+    AUTHORISED = "authorised"
+    REJECTED = "rejected"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """A consent as the provider has it: its id there, and the address at which the account's holder says yes or no."""
+
+    id: str
+    status: ConsentStatus
+    address: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A page of what was read under a consent; `more` says that another page follows. Amounts are minor units, times RFC 3339."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    more: bool
+
+
 class WebhookRefused(Exception):
     """The webhook is not authentic, not fresh or not readable; the message never says which."""
 
@@ -326,6 +371,22 @@ class Adapter(Protocol):
 
     def rail_key(self, digest: bytes) -> str:
         """A SHA-256 digest as a key in the rail's alphabet, one to one."""
+
+
+class Consenting(Protocol):
+    """What a rail with `Capabilities.consents` does besides. Every call raises `Unreadable`: with the code `refused` for a validated no."""
+
+    def register(self, ask: ConsentAsk, deadline: float) -> Consent:
+        """Ask the provider for the consent. Twice makes two, of which the account's holder is shown the last one only."""
+
+    def registered(self, consent: str, scopes: Sequence[str], deadline: float) -> Consent | None:
+        """The consent as the provider has it now, None when it does not know it."""
+
+    def revoke(self, consent: str, scopes: Sequence[str], deadline: float) -> None:
+        """Tell the provider that the consent is revoked. Once it knows, telling it again changes nothing."""
+
+    def read(self, resource: str, consent: str, account: str | None, page: int, deadline: float) -> Reading:
+        """A page, counted from 1, of accounts, balances or transactions; of `account`, or of the first one."""
 
 
 def _check(amount: int, send_by: datetime, *keys: str) -> None:

@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from rails.sandbox import card, card_shapes, edits, outbox, pix, requests, tables, wire
+from rails.sandbox import card, card_shapes, edits, open_finance, outbox, pix, requests, tables, wire
 from rails.sandbox.book import Ask, Book, Order, Refusal, digest
 from rails.sandbox.faults import Fault, Faults, UnknownFault
 from rails.sandbox.requests import Answer, Handler, HangUp, Manners, Request, Route
@@ -161,7 +161,7 @@ ROUTES: list[Route] = [
     ("GET", rf"/v1/deposits/({requests.KEY})", get_deposit),
     ("GET", r"/v1/statement", get_statement),
 ]
-APIS: list[Route] = [*ROUTES, *pix.ROUTES, *card.ROUTES, *wire.ROUTES]
+APIS: list[Route] = [*ROUTES, *pix.ROUTES, *card.ROUTES, *wire.ROUTES, *open_finance.ROUTES]
 
 
 # The control plane, for the people who play with the bank.
@@ -248,7 +248,7 @@ MANNERS = Manners(authenticate, error, "application/json", _lie)
 
 
 def manners(path: str) -> Manners:
-    found = (api.MANNERS for api in (pix, card, wire) if path.startswith(f"{api.PREFIX}/"))
+    found = (api.MANNERS for api in (pix, card, wire, open_finance) if path.startswith(f"{api.PREFIX}/"))
     return next(found, MANNERS)
 
 

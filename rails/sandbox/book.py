@@ -123,15 +123,25 @@ class Book:
 
     # Payments.
 
-    def pay(self, account: str, key: str, order: Order, no: str | None = None, delay: float | None = None) -> dict[str, Any]:
+    def pay(
+        self,
+        account: str,
+        key: str,
+        order: Order,
+        no: str | None = None,
+        delay: float | None = None,
+        first: Callable[[sqlite3.Connection], None] = lambda db: None,
+    ) -> dict[str, Any]:
         """The one payment of this key: made now, or the stored one; 409 when the stored one has another body.
 
-        `no` is why a new one is rejected, `delay` in how many seconds one settles that is not; None is at once.
+        `no` is why a new one is rejected, `delay` in how many seconds one settles that is not; None is at once. `first` is done before a
+        new one in the same transaction, and may refuse it.
         """
 
         def work(db: sqlite3.Connection) -> dict[str, Any]:
             stored = entries.payment(db, account, key)
             if stored is None:
+                first(db)
                 return self._new_payment(db, account, key, order, no, delay)
             told = Order(*(stored[n] for n in ("amount", "currency", "payee", "payee_name", "reference", "txid")))
             if told != order:

@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve()
 
-    do_PUT = do_POST = do_DELETE = do_GET
+    do_PUT = do_POST = do_PATCH = do_DELETE = do_GET
 
     def _serve(self) -> None:
         with self.server.idle:
@@ -97,7 +97,11 @@ class Handler(BaseHTTPRequestHandler):
     def _note(self) -> str | None:
         if self.path.startswith("/_"):
             return None
-        return self.server.bank.book.note_request(self.command, self.path, self.headers.get("Idempotency-Key"))
+        return self.server.bank.book.note_request(self.command, self.path, self._key())
+
+    def _key(self) -> str | None:
+        """The client's key, by either name that the APIs have for it."""
+        return self.headers.get("Idempotency-Key") or self.headers.get("x-idempotency-key")
 
     def _request(self) -> Request:
         url = urllib.parse.urlsplit(self.path)
@@ -110,7 +114,8 @@ class Handler(BaseHTTPRequestHandler):
             raw=raw,
             body=self._object(raw),
             bearer=credentials if scheme.lower() == "bearer" else "",
-            idempotency_key=self.headers.get("Idempotency-Key"),
+            idempotency_key=self._key(),
+            consent=self.headers.get("x-consent-id", ""),
             basic=credentials if scheme.lower() == "basic" else "",
         )
 

@@ -22,7 +22,8 @@ class HangUp(Exception):
 class Request:
     """`raw` is the body as it came, `body` the JSON object in it, or None.
 
-    `bearer` and `basic` are what the Authorization header brought. `account` and `scopes` are the caller's, once it is known.
+    `bearer` and `basic` are what the Authorization header brought, `consent` what x-consent-id did. `account` and `scopes` are the
+    caller's, once it is known.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Request:
     basic: str = ""
     account: str = ""
     scopes: frozenset[str] = frozenset()
+    consent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,15 @@ CREATE TABLE IF NOT EXISTS card_answers (
     account TEXT NOT NULL REFERENCES accounts, key TEXT NOT NULL, request TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL,
     at REAL NOT NULL, PRIMARY KEY (account, key)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS consents (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES accounts, kind TEXT NOT NULL CHECK (kind IN ('data', 'payments')),
+    status TEXT NOT NULL CHECK (status IN ('AWAITING_AUTHORISATION', 'AUTHORISED', 'REJECTED', 'REVOKED')),
+    permissions TEXT NOT NULL, most INTEGER NOT NULL, total INTEGER NOT NULL, expires_at TEXT NOT NULL, reason TEXT,
+    created_at TEXT NOT NULL, changed_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS initiated (
+    account TEXT NOT NULL, key TEXT NOT NULL, consent TEXT NOT NULL REFERENCES consents, PRIMARY KEY (account, key)
+) STRICT;
 CREATE TABLE IF NOT EXISTS wire_messages (
     account TEXT NOT NULL REFERENCES accounts, id TEXT NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('transfer', 'recall')),
     raw BLOB NOT NULL, told TEXT NOT NULL, outcome TEXT NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY (account, id)
@@ -147,6 +156,7 @@ def ledger(db: sqlite3.Connection) -> dict[str, Any]:
         "refunds": [refund(r) | {"account": r["account"]} for r in rows("SELECT * FROM refunds ORDER BY rowid")],
         "deposits": [deposit(r) for r in rows("SELECT * FROM deposits ORDER BY rowid")],
         "charges": [dict(r) for r in rows("SELECT account, txid, amount, key, note FROM charges ORDER BY rowid")],
+        "consents": [dict(r) for r in rows("SELECT id, account, kind, status, expires_at FROM consents ORDER BY rowid")],
         "messages": [dict(r) for r in rows("SELECT account, id, kind, outcome FROM wire_messages ORDER BY rowid")],
         "requests": [dict(r) for r in rows("SELECT at, method, path, idempotency_key, status FROM requests ORDER BY rowid")],
         "webhooks": [dict(r) for r in rows("SELECT id, account, type, attempts, delivered_at FROM outbox ORDER BY seq")],

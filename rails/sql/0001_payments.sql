@@ -47,6 +47,8 @@ CREATE TABLE payments (
     rail_ref text,
     rail_payee text,
     provider_id text,
+    -- The consent under which it is paid, where its rail needs one: that of the moment when its money was held.
+    consent_id uuid,
     -- What the rail has, as it last proved: it will move it by itself, or holds it until a capture.
     stage text,
     -- When a scheduled payment is decided again; until then it is a wish, and holds nothing.
@@ -135,10 +137,13 @@ BEGIN
         OLD.account_id := coalesce(OLD.account_id, NEW.account_id);
         OLD.rail := coalesce(OLD.rail, NEW.rail);
     END IF;
+    IF OLD.status IN ('scheduled', 'requires_approval') THEN
+        OLD.consent_id := coalesce(OLD.consent_id, NEW.consent_id);
+    END IF;
     IF (NEW.org_id, NEW.project_id, NEW.id, NEW.livemode, NEW.agent_id, NEW.mandate_id, NEW.wallet_id, NEW.counterparty_id, NEW.account_id,
-        NEW.amount, NEW.currency, NEW.purpose, NEW.rail, NEW.target, NEW.rail_key, NEW.execute_at, NEW.created_at, NEW.created_entry_id)
+        NEW.amount, NEW.currency, NEW.purpose, NEW.rail, NEW.target, NEW.rail_key, NEW.consent_id, NEW.execute_at, NEW.created_at, NEW.created_entry_id)
        IS DISTINCT FROM (OLD.org_id, OLD.project_id, OLD.id, OLD.livemode, OLD.agent_id, OLD.mandate_id, OLD.wallet_id, OLD.counterparty_id, OLD.account_id,
-        OLD.amount, OLD.currency, OLD.purpose, OLD.rail, OLD.target, OLD.rail_key, OLD.execute_at, OLD.created_at, OLD.created_entry_id) THEN
+        OLD.amount, OLD.currency, OLD.purpose, OLD.rail, OLD.target, OLD.rail_key, OLD.consent_id, OLD.execute_at, OLD.created_at, OLD.created_entry_id) THEN
         PERFORM refuse('payments_fixed', 'who, whom, how much and how is fixed when a payment is made');
     END IF;
     RETURN NEW;

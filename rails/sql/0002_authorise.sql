@@ -186,6 +186,7 @@ BEGIN
     END IF;
     IF v_status = 'authorized' THEN
         v_moved := payment_gate(f, v_wallet, (d->>'counterparty_version')::integer, d->>'account', v_now, (d->>'submit_by')::timestamptz, false);
+        v_moved := coalesce(v_moved, consent_moved(f, d));
         IF v_moved IS NOT NULL THEN
             IF EXISTS (SELECT FROM idempotency_keys WHERE org_id = p_org AND principal = p.actor AND operation = 'payment'
                        AND key_hash = decode(c #>> '{data,idempotency,key}', 'hex')) THEN
@@ -214,13 +215,14 @@ BEGIN
     END IF;
     INSERT INTO payments (org_id, project_id, id, livemode, agent_id, mandate_id, wallet_id, counterparty_id, counterparty_version, account_id, amount,
         currency, purpose, rail, reference, memo, target, transaction_id, presentation, status, code, hold_id, decision_id, rail_key, execute_at, submit_by,
-        due_at,
+        due_at, consent_id,
         created_entry_id, entry_id)
     VALUES (p_org, f.project, v_payment, f.livemode, f.agent, v_mandate, v_wallet, f.counterparty, (d->>'counterparty_version')::integer, d->>'account', f.amount,
         f.currency, f.purpose, f.rail, d->>'reference_commit', d->>'memo_commit', d->>'target_commit', CASE WHEN v_status <> 'denied' THEN d->>'transaction_id' END,
         CASE WHEN v_status <> 'denied' THEN d->>'presentation' END, v_status, record_part(c, 'decision')->>'code', v_hold, v_decision,
         rail_key(p_org, f.livemode, f.project, p.actor, 'payment', c #>> '{data,idempotency,key}'), (d->>'execute_at')::timestamptz, (d->>'submit_by')::timestamptz,
-        CASE v_status WHEN 'authorized' THEN v_now WHEN 'scheduled' THEN (d->>'execute_at')::timestamptz WHEN 'requires_approval' THEN v_now + interval '24 hours' END, v_entry, v_entry);
+        CASE v_status WHEN 'authorized' THEN v_now WHEN 'scheduled' THEN (d->>'execute_at')::timestamptz WHEN 'requires_approval' THEN v_now + interval '24 hours' END,
+        CASE v_status WHEN 'authorized' THEN unwire('cns', d->>'consent') END, v_entry, v_entry);
     IF v_status = 'requires_approval' THEN
         INSERT INTO approvals (org_id, id, payment_id, requested_at, expires_at, entry_id)
         VALUES (p_org, unwire('apr', record_part(c, 'approval_request')->>'id'), v_payment, v_now, v_now + interval '24 hours', v_entry);
@@ -340,6 +342,7 @@ BEGIN
         'purpose', y.purpose, 'rail', y.rail, 'amount', y.amount, 'currency', y.currency));
     IF c->>'kind' = 'payment.approved' THEN
         v_moved := payment_gate(f, y.wallet_id, (d->>'counterparty_version')::integer, y.account_id, v_now, (d->>'submit_by')::timestamptz, true);
+        v_moved := coalesce(v_moved, consent_moved(f, d));
         IF v_moved IS NOT NULL THEN
             RETURN jsonb_build_object('moved', v_moved);
         END IF;
@@ -363,6 +366,7 @@ BEGIN
         code = CASE c->>'kind' WHEN 'payment.rejected' THEN 'approval_denied' ELSE record_part(c, 'decision')->>'code' END,
         hold_id = v_hold, decision_id = v_decision, counterparty_version = coalesce((d->>'counterparty_version')::integer, counterparty_version),
         submit_by = coalesce((d->>'submit_by')::timestamptz, submit_by), due_at = CASE c->>'kind' WHEN 'payment.approved' THEN v_now END,
+        consent_id = CASE c->>'kind' WHEN 'payment.approved' THEN unwire('cns', d->>'consent') END,
         updated_at = v_now, entry_id = v_entry
     WHERE org_id = p_org AND id = y.id;
     RETURN record_append(p_org, p_content, p_sig, c, p_openings);

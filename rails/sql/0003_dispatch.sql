@@ -105,7 +105,8 @@ BEGIN
                 WHEN clock_timestamp() >= m.expires_at THEN 'mandate_expired'
                 WHEN (SELECT paused FROM mandate_usages WHERE org_id = p_org AND mandate_id = m.id) THEN 'mandate_paused'
                 WHEN NOT EXISTS (SELECT FROM counterparties WHERE org_id = p_org AND id = y.counterparty_id AND status <> 'retired')
-                    THEN 'counterparty_retired' END;
+                    THEN 'counterparty_retired'
+                ELSE consent_block(p_org, y) END;
 END $$;
 
 -- Whether a payment that has left must come back: it was stopped, or its mandate revoked, while it was on its way.

@@ -14,10 +14,14 @@ BEGIN
     RETURN f;
 END $$;
 
+-- The consent that a payment over this rail needs, as it is now; null where none is needed. Consents come later: rails/sql/0011_consents.sql.
+CREATE FUNCTION route_consent(f payment_facts, p_rail text) RETURNS jsonb LANGUAGE plpgsql STABLE AS
+$$ BEGIN RETURN consent_seen(f, p_rail); END $$;
+
 -- The rails that a payment can take: the one that it names, or all on which the organisation has an account, or none (rail null). `ready` is
 -- null without an account, else whether it passed its checks; `failed` names the first that it did not.
 CREATE FUNCTION routes(f payment_facts, p_local timestamp) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT jsonb_agg(jsonb_build_object('rail', r.rail, 'ready', a.ready, 'failed', a.failed, 'stopped', stopped_scope(on_rail(f, r.rail)),
+    SELECT jsonb_agg(jsonb_build_object('rail', r.rail, 'ready', a.ready, 'failed', a.failed, 'stopped', stopped_scope(on_rail(f, r.rail)), 'consent', route_consent(f, r.rail),
         'counters', (SELECT coalesce(jsonb_agg(jsonb_build_object('selector', n.selector, 'window', n.window_kind, 'start', n.window_start,
                         'amount', coalesce(k.amount, 0), 'uses', coalesce(k.uses, 0), 'last_at', utc(k.last_at))), '[]')
                      FROM policy_counters(on_rail(f, r.rail), p_local) n
@@ -61,7 +65,7 @@ BEGIN
         'routes', routes(f, v_now AT TIME ZONE o.timezone));
 END $$;
 
-GRANT EXECUTE ON FUNCTION on_rail, routes, facts_seen TO codespar_definer;
+GRANT EXECUTE ON FUNCTION on_rail, route_consent, routes, facts_seen TO codespar_definer;
 
 CREATE FUNCTION snapshot(p_org uuid, p_digest bytea, p_request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE

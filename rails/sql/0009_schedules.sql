@@ -67,6 +67,7 @@ BEGIN
     WHERE org_id = p_org AND kind = 'wallet' AND agent_id = y.agent_id AND livemode = y.livemode AND currency = y.currency;
     IF v_outcome = 'allow' THEN
         v_moved := payment_gate(f, v_wallet, (d->>'counterparty_version')::integer, d->>'account', v_now, (d->>'submit_by')::timestamptz, false);
+        v_moved := coalesce(v_moved, consent_moved(f, d));
         IF v_moved IS NOT NULL THEN
             RETURN jsonb_build_object('moved', v_moved);
         END IF;
@@ -79,6 +80,7 @@ BEGIN
     END IF;
     UPDATE payments SET status = CASE v_outcome WHEN 'allow' THEN 'authorized' WHEN 'approval' THEN 'requires_approval' ELSE 'denied' END,
         code = record_part(c, 'decision')->>'code', hold_id = v_hold, decision_id = v_decision, rail = f.rail, wallet_id = v_wallet,
+        consent_id = CASE v_outcome WHEN 'allow' THEN unwire('cns', d->>'consent') END,
         account_id = coalesce(account_id, d->>'account'), counterparty_version = (d->>'counterparty_version')::integer,
         submit_by = CASE v_outcome WHEN 'deny' THEN submit_by ELSE (d->>'submit_by')::timestamptz END,
         due_at = CASE v_outcome WHEN 'allow' THEN v_now WHEN 'approval' THEN v_now + interval '24 hours' END,

@@ -69,7 +69,8 @@ def test_reading_needs_a_scope_to_read_and_changing_one_to_change(stack: StackIn
     for operation in CLOSED:
         thing, _, verb = needed(operation).partition(":")
         # Taking a copy reads the ledger, and more of it than its lists show: that has a scope of its own.
-        assert (verb in ("read", "export")) == (operation.method == "GET"), operation
+        # So has a look into an account at a bank.
+        assert (verb in ("read", "export", "use")) == (operation.method == "GET"), operation
         named = operation.path.split("/")[2]
         assert thing in {"rail-accounts": ("rails", "projects"), "revocations": ("stops", "mandates"), "rulings": ("payments",)}.get(
             named, (named,)
@@ -77,6 +78,8 @@ def test_reading_needs_a_scope_to_read_and_changing_one_to_change(stack: StackIn
     for verb, operation_id in (("approve", "payments_approve"), ("approve", "payments_deny"), ("refund", "payments_refund")):
         assert {needed(one) for one in CLOSED if one.id == operation_id} == {f"payments:{verb}"}
     assert [one.id for one in CLOSED if needed(one).endswith(":export")] == ["ledger_export"]
+    looks = {"consents_accounts", "consents_balances", "consents_transactions"}
+    assert {one.id for one in CLOSED if needed(one).endswith(":use")} == looks
 
 
 def test_the_matrix_of_roles_is_the_databases_and_the_documents(shared_world: World) -> None:

@@ -178,6 +178,7 @@ FIXED = {
     "rail": "'other'",
     "target": "repeat('ab', 32)",
     "rail_key": "sha256('x')",
+    "consent_id": f"'{uuid4()}'",
     "livemode": "true",
     "id": f"'{uuid4()}'",
     "org_id": f"'{uuid4()}'",

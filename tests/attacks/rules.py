@@ -1,9 +1,9 @@
 """Every named rule of the database, and the test that attacks it. docs and `codespar invariants` name rules by these names."""
 
-from tests.attacks import cases_books, cases_mandates, cases_payments
+from tests.attacks import cases_books, cases_consents, cases_mandates, cases_payments
 from tests.attacks.cases_books import Case
 
-CASES: dict[str, list[Case]] = {**cases_books.CASES, **cases_mandates.CASES, **cases_payments.CASES}
+CASES: dict[str, list[Case]] = {**cases_books.CASES, **cases_mandates.CASES, **cases_payments.CASES, **cases_consents.CASES}
 
 _BY_HAND = "tests/attacks/test_forged_records.py::test_a_forged_record_is_refused_by_its_rule"
 _EXPORT = "tests/audit/test_export.py::test_the_database_itself_refuses_a_record_of_another_range_or_of_texts_that_are_not_seen"
@@ -36,6 +36,9 @@ RULES: dict[str, str] = {
     "payments_execute_at": "tests/attacks/test_stolen_agent.py::test_a_forged_schedule_is_for_a_time_to_come_and_never_paid",
     "payments_batch_size": "tests/attacks/test_stolen_agent.py::test_a_batch_of_another_size_is_refused",
     "rail_accounts_known": f"{_RAIL}::test_an_account_is_called_ready_only_by_checks_that_passed",
+    "consents_for_rail": "tests/journeys/test_consents.py::test_a_forged_record_makes_no_consent_and_no_read",
+    "consents_expires_later": "tests/journeys/test_consents.py::test_what_no_consent_can_be_is_refused",
+    "consents_open": "tests/journeys/test_consents.py::test_a_revocation_holds_at_once_and_for_ever_and_says_why",
     "payments_proof": f"{_RAIL}::test_a_claim_without_its_proof_is_refused",
 }
 
@@ -44,6 +47,7 @@ APPEND_ONLY = "tests/attacks/test_rules.py::test_rows_of_an_append_only_table_ne
 
 # What makes rows rows, or names of columns agree: covered by one test that reads the catalog.
 STRUCTURAL = {
+    "consents_rail": "target of payments_consent and consent_reads_of",
     "stops_initiator": "target of stop_lifts_of",
     "accounts_leg": "target of transfers_debit and transfers_credit",
     "accounts_holder": "target of holds_wallet and payments_wallet",

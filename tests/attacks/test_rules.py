@@ -90,6 +90,8 @@ def _refusal(cursor: scene.Cursor, statement: str, table: str) -> str | None:
         ("the heads are forgotten", "TRUNCATE ledger_heads"),
         ("payments are forgotten", "TRUNCATE payments CASCADE"),
         ("balances are forgotten", "TRUNCATE accounts CASCADE"),
+        ("consents are forgotten", "TRUNCATE consents CASCADE"),
+        ("looks into accounts are forgotten", "TRUNCATE consent_reads"),
     ],
 )
 def test_what_only_grows_is_not_removed_either(stage: Scene, what: str, statement: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -80,6 +81,7 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
             "dsc",
             "open",
             "rul",
+            "cns",
         ]
     }
     with admin.transaction(), admin.cursor() as cursor:
@@ -104,6 +106,10 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
         )
         values = {**base, "id": made["key"], "rail": "sandbox", "livemode": False, "provider_account": f"account of {name}"}
         insert(cursor, "rail_accounts", **values, sealed=SEALED)
+        allowed = {"scopes": ["accounts.read"], "status": "authorised", "address": "https://bank.example/yes"}
+        until = {"expires_at": datetime.now(UTC) + timedelta(days=1), "due_at": "infinity", "requested_by": ids.wire("mem", owner)}
+        told = {"id": made["cns"], "rail": "sandbox", "livemode": False, "provider_consent": f"consent of {name}"}
+        insert(cursor, "consents", **base, **told, **allowed, **until)
         _reconciled(cursor, base, made, owner)
         cursor.execute("UPDATE private_keys SET sealed = %s WHERE org_id = %s AND purpose = 'mandate'", [SEALED, org])
         cursor.execute("SELECT id FROM access_tokens WHERE org_id = %s LIMIT 1", [org])

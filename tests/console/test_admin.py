@@ -42,6 +42,7 @@ LISTS = {
     "brk": "rails/breakerchange",
     "rcn": "rails/reconciliation",
     "dsc": "rails/discrepancy",
+    "cns": "rails/consent",
 }
 
 

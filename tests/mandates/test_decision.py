@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from codespar.lib import clock
-from mandates import decision
+from mandates import decision, layers
 from mandates.layers import Ask
 from tests.support.world import BRL, World
 
@@ -24,6 +24,7 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "settlement_seconds": (0,),
     "breaker": (None,),
     "currencies": (None,),
+    "consent": (None,),
     # A counter that is not there is one of nothing, and this route has used none.
     "counters": (),
 }
@@ -111,7 +112,9 @@ def test_no_part_of_the_snapshot_can_be_left_out_or_be_rubbish(known: tuple[dict
             assert found.outcome == "deny" and found.code, (name, rubbish, found)
 
 
-@pytest.mark.parametrize("name", ["rail", "ready", "stopped", "counters", "cost", "settlement_seconds", "breaker", "currencies", "failed"])
+@pytest.mark.parametrize(
+    "name", ["rail", "ready", "stopped", "counters", "cost", "settlement_seconds", "breaker", "currencies", "failed", "consent"]
+)
 def test_no_part_of_a_route_can_be_left_out_or_be_rubbish(known: tuple[dict[str, Any], Ask], name: str) -> None:
     snapshot, ask = known
     assert name in snapshot["routes"][0]
@@ -120,6 +123,44 @@ def test_no_part_of_a_route_can_be_left_out_or_be_rubbish(known: tuple[dict[str,
             found = decide(damaged(snapshot, ("routes", 0, name), rubbish), ask)
             assert found.outcome == "deny" and found.code, (name, rubbish, found)
     assert set(snapshot["routes"][0]) == set(names_of(test_no_part_of_a_route_can_be_left_out_or_be_rubbish))
+
+
+def consented(snapshot: dict[str, Any], ask: Ask, **changes: Any) -> dict[str, Any]:
+    """The snapshot, on a rail that needs a consent of the account's holder, with one that holds."""
+    ends = clock.stamp(clock.parse(snapshot["at"]) + timedelta(seconds=7))
+    seen = {
+        "id": f"cns_{'1' * 32}",
+        "code": None,
+        "expires_at": ends,
+        "currency": ask.currency,
+        "max_payment": ask.amount,
+        "left": ask.amount,
+    }
+    return damaged(snapshot, ("routes", 0, "consent"), seen | changes)
+
+
+@pytest.mark.parametrize("code", layers.CONSENTS)
+def test_a_rail_that_needs_a_consent_pays_under_one_that_holds_and_before_it_ends(known: tuple[dict[str, Any], Ask], code: str) -> None:
+    snapshot, ask = known
+    found = decide(consented(snapshot, ask), ask)
+    assert found.outcome == "allow"
+    assert found.submit_by is not None and found.submit_by <= clock.parse(snapshot["at"]) + timedelta(seconds=7)
+    found = decide(consented(snapshot, ask, code=code), ask)
+    assert (found.outcome, found.layer, found.code) == ("deny", "route", code)
+
+
+def test_no_part_of_a_consent_can_be_left_out_or_be_rubbish(known: tuple[dict[str, Any], Ask]) -> None:
+    snapshot, ask = known
+    over = {"max_payment": ask.amount - 1, "left": ask.amount - 1, "currency": "XXX"}
+    assert {decide(consented(snapshot, ask, **{name: value}), ask).code for name, value in over.items()} == {
+        "consent_limit",
+        "consent_scope",
+    }
+    for name in ("code", "expires_at", "currency", "max_payment", "left"):
+        for rubbish in (..., *RUBBISH):
+            if (name, rubbish) != ("code", None):
+                found = decide(damaged(consented(snapshot, ask), ("routes", 0, "consent", name), rubbish), ask)
+                assert found.outcome == "deny" and found.code, (name, rubbish, found)
 
 
 def names_of(test: Any) -> list[str]:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from codespar.launcher.stack import StackInfo
 from codespar.lib import sdjwt
-from tests.support import reconciling
+from tests.support import consenting, reconciling
 from tests.support import world as worlds
 from tests.support.world import BRL, World, key, later
 
@@ -24,6 +24,7 @@ SELLS = "payments_resource"
 PREFIXES = {
     "account": "key",
     "agent": "agt",
+    "consent": "cns",
     "counterparty": "ctp",
     "discrepancy": "dsc",
     "entry": "ent",
@@ -144,6 +145,8 @@ class Furnished:
             return self.ruling()
         if operation.id == "discrepancies_resolve":
             return reconciling.extra(world)
+        if operation.id == "consents_revoke":
+            return str(consenting.to_read(world)["id"])
         if operation.id == "stops_lift":
             return str(world.stop("counterparty", self.ids["spare_counterparty"])["id"])
         return self.ids[operation.parameter or ""] if operation.parameter else ""
@@ -174,6 +177,7 @@ class Furnished:
         account = {"rail": "sandbox", "account": key(), "api_key": "k", "webhook_secret": "whsec_c2VjcmV0"}
         return {
             "agents_create": {"project": self.ids["project"], "name": key(), "public_jwk": jwk()},
+            "consents_create": {"rail": consenting.RAIL, "scopes": ["accounts.read"], "expires_at": later(days=1)},
             "counterparties_confirm": {"from_version": 1},
             "counterparties_create": payee,
             "counterparties_retire": {"from_version": 1},
@@ -222,12 +226,16 @@ def furnish(world: World) -> Furnished:
     member = next(m["id"] for m in people.get("/v1/members")["data"] if m["roles"] == ["auditor"])
     token = people.post("/v1/tokens", {"holder": member, "name": "spare", "expires_at": later(days=1)})["id"]
     spare, _, _ = world.new_agent()
+    consenting.connect(world)
+    # An account that does not pass its checks is checked again every few seconds, and its row would not stand still.
+    consenting.authorised(world, consenting.to_pay(world))
     ids = {
         "account": people.get("/v1/rail-accounts")["data"][0]["id"],
         "spare_agent": spare,
         "spare_counterparty": world.new_counterparty(),
         "revocation": people.post("/v1/revocations", {"scope": "agent", "id": spare, "reason": "a test"})["id"],
         "agent": world.agent,
+        "consent": consenting.authorised(world, consenting.to_read(world)),
         "counterparty": world.counterparty,
         "discrepancy": reconciling.extra(world),
         "entry": world.entries()[-1]["id"],
@@ -240,6 +248,7 @@ def furnish(world: World) -> Furnished:
         "wallet": world.wallet,
     }
     ids["stop"] = world.stop("counterparty", ids["spare_counterparty"])["id"]
+    consenting.ready(world)
     made = Furnished(world, ids, waiting["id"])
     ids["ruling"] = made.ruling()
     made.all_ids = [*ids.values(), proposed, waiting["id"], denied["id"], refund["id"], world.org]

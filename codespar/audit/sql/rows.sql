@@ -234,3 +234,33 @@ WHERE t.org_id = @org AND NOT EXISTS (
 SELECT e.seq, e.c #>> '{data,id}', 'was revoked and lives.'
 FROM @entries e JOIN access_tokens t ON t.org_id = @org AND @tok(t.id) = e.c #>> '{data,id}'
 WHERE e.kind = 'token.revoked' AND t.revoked_at IS NULL ORDER BY 1
+
+-- check: consent
+-- What a holder allows is what was asked for: never more, never for longer.
+SELECT e.seq, @cns(k.id), 'allows something else than its record says.'
+FROM consents k JOIN @entries e ON e.kind = 'consent.registered' AND e.c #>> '{data,id}' = @cns(k.id)
+WHERE k.org_id = @org AND NOT coalesce(e.c #>> '{data,rail}' = k.rail AND e.c -> 'livemode' = to_jsonb(k.livemode) AND e.c #> '{data,scopes}' = to_jsonb(k.scopes)
+    AND (e.c #>> '{data,max_payment}') IS NOT DISTINCT FROM k.max_payment::text AND (e.c #>> '{data,max_total}') IS NOT DISTINCT FROM k.max_total::text
+    AND (e.c #>> '{data,currency}') IS NOT DISTINCT FROM k.currency AND k.expires_at <= (e.c #>> '{data,expires_at}')::timestamptz
+    AND e.c ->> 'actor' = k.requested_by, false) ORDER BY 1
+
+-- check: consent_over
+SELECT e.seq, e.c #>> '{data,id}', 'was over and is not any more.'
+FROM @entries e JOIN consents k ON k.org_id = @org AND @cns(k.id) = e.c #>> '{data,id}'
+WHERE (e.kind = 'consent.revoked' AND k.status <> 'revoked')
+   OR (e.kind = 'consent.answered' AND e.c #>> '{data,status}' IN ('revoked', 'rejected', 'failed') AND k.status <> e.c #>> '{data,status}') ORDER BY 1
+
+-- check: payment_consent
+SELECT h.seq, @pay(y.id), 'is paid under another consent than its record says.'
+FROM @entries h JOIN payments y ON y.org_id = @org AND @pay(y.id) = h.c #>> '{data,payment,id}'
+WHERE h.kind IN ('payment.authorized', 'payment.approved', 'payment.executed') AND h.c -> 'parts' @> '[{"part": "hold"}]'
+  AND h.c #>> '{data,payment,consent}' IS DISTINCT FROM CASE WHEN y.consent_id IS NOT NULL THEN @cns(y.consent_id) END ORDER BY 1
+
+-- check: hold_after_consent
+-- After the record of a consent's end nothing was held under it.
+WITH ended AS MATERIALIZED (
+    SELECT seq, c #>> '{data,id}' AS consent FROM @entries x
+    WHERE kind = 'consent.revoked' OR (kind = 'consent.answered' AND c #>> '{data,status}' IN ('revoked', 'rejected', 'failed')))
+SELECT h.seq, h.c #>> '{data,payment,id}', 'was held after its consent had ended.'
+FROM @entries h JOIN ended r ON r.consent = h.c #>> '{data,payment,consent}' AND r.seq < h.seq
+WHERE h.kind IN ('payment.authorized', 'payment.approved', 'payment.executed') AND h.c -> 'parts' @> '[{"part": "hold"}]' ORDER BY 1

@@ -1,6 +1,21 @@
 -- The matrix of codespar/identity/access.py, as the database enforces it. A test compares the two.
 
 INSERT INTO role_scopes (role, scope) VALUES
+    ('agent', 'consents:read'),
+    ('agent', 'consents:use'),
+    ('owner', 'consents:read'),
+    ('owner', 'consents:revoke'),
+    ('owner', 'consents:use'),
+    ('owner', 'consents:write'),
+    ('finance', 'consents:read'),
+    ('finance', 'consents:revoke'),
+    ('finance', 'consents:use'),
+    ('finance', 'consents:write'),
+    ('operator', 'consents:read'),
+    ('operator', 'consents:revoke'),
+    ('oncall', 'consents:read'),
+    ('oncall', 'consents:revoke'),
+    ('auditor', 'consents:read'),
     ('agent', 'counterparties:propose'),
     ('agent', 'counterparties:read'),
     ('agent', 'mandates:read'),
