@@ -160,6 +160,10 @@ class Config(BaseSettings):
     reconcile_seconds: Annotated[int, Field(ge=1, le=60)] = 60
     # Seconds that one call to a rail may take from its first to its last byte.
     rail_seconds: Annotated[float, Field(gt=0, le=30)] = 8.0
+    # Seconds without a finished look at a rail account's statement after which people are told.
+    lag_seconds: Annotated[int, Field(ge=60, le=86400)] = 300
+    # Seconds that one delivery to a webhook endpoint may take.
+    webhook_seconds: Annotated[float, Field(gt=0, le=30)] = 10.0
 
     @property
     def console_origin(self) -> str:

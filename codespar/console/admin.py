@@ -30,6 +30,8 @@ _LABELS = {
     "lag": "after the last",
     "ours_amount": "ours",
     "theirs_amount": "theirs",
+    "unheard": "given up",
+    "tried_at": "last attempt",
 }
 
 

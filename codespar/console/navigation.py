@@ -23,6 +23,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Rails", "route", "rails_breakerchange_changelist"),
             ("Reconciliations", "balance", "rails_reconciliation_changelist"),
             ("Discrepancies", "difference", "rails_discrepancy_changelist"),
+            ("Webhook endpoints", "notifications", "alerts_webhookendpoint_changelist"),
         ),
     ),
     (

@@ -34,6 +34,7 @@ PREFIXES = frozenset(
         "key",
         "tr",
         "hld",
+        "whe",
     ]
 )
 _SHAPE = re.compile(r"([a-z]{2,3})_([0-9a-f]{32})\Z")
