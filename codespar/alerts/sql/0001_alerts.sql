@@ -266,6 +266,11 @@ CREATE POLICY scanner ON webhook_endpoints TO codespar_scanner USING (true);
 GRANT SELECT (org_id, id, status, cursor, due_at, looked_at, lease_until), UPDATE (lease_owner, lease_until, looked_at) ON webhook_endpoints TO codespar_scanner;
 CALL definer('webhooks_due(text,integer,integer)', '{codespar_rail}', 'codespar_scanner');
 
+-- When an endpoint's next delivery is due.
+CREATE FUNCTION webhook_next(p_org uuid, p_endpoint uuid) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT min(next_at) FROM webhook_deliveries WHERE org_id = p_org AND endpoint_id = p_endpoint AND status = 'pending'
+$$;
+
 -- Read the chain on for an endpoint, at most so many entries, and give at most so many deliveries that are due: [{id, type, at, data, attempts}].
 -- What was told before is told again where a person has asked for it, under the same id.
 CREATE FUNCTION webhook_work(p_org uuid, p_endpoint uuid, p_entries integer, p_limit integer) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -283,7 +288,8 @@ BEGIN
     SELECT p_org, p_endpoint, e.id, e.seq, e.n, e.type FROM events_between(p_org, w.livemode, w.cursor, v_until) e
     WHERE e.type = ANY (w.types) OR (e.type = 'webhook_endpoint.tested' AND e.data->>'webhook_endpoint' = wire('whe', p_endpoint))
     ON CONFLICT ON CONSTRAINT webhook_deliveries_pkey DO UPDATE SET status = 'pending', attempts = 0, next_at = clock_timestamp();
-    UPDATE webhook_endpoints SET cursor = v_until WHERE org_id = p_org AND id = p_endpoint;
+    -- Due from here on: whoever takes the lease over from a dead process must find what it was about to send.
+    UPDATE webhook_endpoints SET cursor = v_until, due_at = webhook_next(p_org, p_endpoint) WHERE org_id = p_org AND id = p_endpoint;
     RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('id', x.id, 'type', x.type, 'at', utc(e.at), 'data', e.data, 'attempts', x.attempts) ORDER BY x.next_at, x.id), '[]')
         FROM (SELECT * FROM webhook_deliveries d WHERE d.org_id = p_org AND d.endpoint_id = p_endpoint AND d.status = 'pending' AND d.next_at <= clock_timestamp()
               ORDER BY d.next_at, d.id LIMIT p_limit) x
@@ -312,10 +318,9 @@ CALL definer('webhook_tried(uuid,uuid,uuid,integer,text,integer)', '{codespar_ra
 CREATE FUNCTION webhook_release(p_org uuid, p_endpoint uuid, p_owner text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM enter(p_org);
-    UPDATE webhook_endpoints SET lease_owner = NULL, lease_until = NULL,
-        due_at = (SELECT min(next_at) FROM webhook_deliveries WHERE org_id = p_org AND endpoint_id = p_endpoint AND status = 'pending')
+    UPDATE webhook_endpoints SET lease_owner = NULL, lease_until = NULL, due_at = webhook_next(p_org, p_endpoint)
     WHERE org_id = p_org AND id = p_endpoint AND lease_owner = p_owner;
 END $$;
 CALL definer('webhook_release(uuid,uuid,text)', '{codespar_rail}');
 
-GRANT EXECUTE ON FUNCTION event_kinds, events_of, event_id, events_between TO codespar_definer;
+GRANT EXECUTE ON FUNCTION event_kinds, events_of, event_id, events_between, webhook_next TO codespar_definer;
