@@ -6,7 +6,6 @@ An event is told at least once, always under its own id: a process that dies bet
 import random
 import time
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -15,7 +14,6 @@ from django.conf import settings
 from codespar.alerts import signing
 from codespar.alerts.models import WebhookEndpoint, WebhookSecret
 from codespar.lib import clock, db, ids
-from codespar.lib.addresses import is_here
 from codespar.lib.errors import Unavailable
 from codespar.lib.models import together
 from codespar.vault import envelope, keys
@@ -66,10 +64,8 @@ def post(url: str, event: str, content: bytes, whsecs: list[str]) -> Exchange:
 
 
 def reach() -> Reach:
-    """Public addresses only; where every rail is on this machine no money is real, and a receiver may be there too."""
-    rails = settings.CONFIG.rail_urls.values()
-    here = bool(rails) and all(is_here(urlsplit(url).hostname or "") for url in rails)
-    return Reach.PUBLIC_OR_HERE if here else Reach.PUBLIC
+    """Public addresses only; where the whole deployment is on this machine, a receiver may be there too."""
+    return Reach.PUBLIC_OR_HERE if settings.CONFIG.on_this_machine else Reach.PUBLIC
 
 
 def _note(row: WebhookEndpoint, delivery: dict[str, Any], answer: Exchange) -> bool:

@@ -1,9 +1,9 @@
 """Every named rule of the database, and the test that attacks it. docs and `codespar invariants` name rules by these names."""
 
-from tests.attacks import cases_books, cases_mandates, cases_payments
+from tests.attacks import cases_alerts, cases_books, cases_mandates, cases_payments
 from tests.attacks.cases_books import Case
 
-CASES: dict[str, list[Case]] = {**cases_books.CASES, **cases_mandates.CASES, **cases_payments.CASES}
+CASES: dict[str, list[Case]] = {**cases_books.CASES, **cases_mandates.CASES, **cases_payments.CASES, **cases_alerts.CASES}
 
 _BY_HAND = "tests/attacks/test_forged_records.py::test_a_forged_record_is_refused_by_its_rule"
 _EXPORT = "tests/audit/test_export.py::test_the_database_itself_refuses_a_record_of_another_range_or_of_texts_that_are_not_seen"
@@ -36,6 +36,9 @@ RULES: dict[str, str] = {
     "payments_execute_at": "tests/attacks/test_stolen_agent.py::test_a_forged_schedule_is_for_a_time_to_come_and_never_paid",
     "payments_batch_size": "tests/attacks/test_stolen_agent.py::test_a_batch_of_another_size_is_refused",
     "rail_accounts_known": f"{_RAIL}::test_an_account_is_called_ready_only_by_checks_that_passed",
+    "webhook_endpoints_known": "tests/attacks/test_stolen_console.py::test_another_modes_endpoint_is_nobodys",
+    "webhook_endpoints_most": "tests/journeys/test_alerts.py::test_sixteen_endpoints_are_enough",
+    "webhook_endpoints_replay": "tests/attacks/test_stolen_console.py::test_a_replay_begins_within_the_chain",
     "payments_proof": f"{_RAIL}::test_a_claim_without_its_proof_is_refused",
 }
 

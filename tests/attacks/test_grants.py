@@ -38,6 +38,10 @@ FUNCTIONS: dict[str, set[str]] = {
     "control": EVERYBODY
     | {
         "discrepancy_resolve(uuid,bytea,bytea,bytea,jsonb)",
+        "events_list(uuid,bytea,text[],bigint,integer,integer,integer)",
+        "webhook_endpoint_change(uuid,bytea,bytea,bytea,jsonb)",
+        "webhook_endpoint_create(uuid,bytea,bytea,bytea,jsonb,bytea)",
+        "webhook_endpoint_rotate(uuid,bytea,bytea,bytea,jsonb,bytea)",
         "payment_rule(uuid,bytea,bytea,bytea,jsonb)",
         "payment_ruling_confirm(uuid,bytea,bytea,bytea,jsonb)",
         "access_refused(uuid,bytea,bytea,bytea,jsonb)",
@@ -82,6 +86,13 @@ FUNCTIONS: dict[str, set[str]] = {
     "rail": EVERYBODY
     | {
         "breaker_change(uuid,bytea,bytea)",
+        "reconciliation_lag(uuid,bytea,bytea)",
+        "reconciliations_lagging(integer,integer)",
+        "webhook_endpoint_gone(uuid,bytea,bytea)",
+        "webhook_release(uuid,uuid,text)",
+        "webhook_tried(uuid,uuid,uuid,integer,text,integer)",
+        "webhook_work(uuid,uuid,integer,integer)",
+        "webhooks_due(text,integer,integer)",
         "rail_account_checked(uuid,bytea,bytea)",
         "rail_account_same(uuid,uuid)",
         "rail_checks_due(text,integer)",

@@ -18,7 +18,7 @@ from tests.support.scene import Scene
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
-APPS = ("ledger", "wallets", "mandates", "rails")
+APPS = ("ledger", "wallets", "mandates", "rails", "codespar/alerts")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def _refusal(cursor: scene.Cursor, statement: str, table: str) -> str | None:
         ("the heads are forgotten", "TRUNCATE ledger_heads"),
         ("payments are forgotten", "TRUNCATE payments CASCADE"),
         ("balances are forgotten", "TRUNCATE accounts CASCADE"),
+        ("whom to tell is forgotten", "TRUNCATE webhook_endpoints CASCADE"),
     ],
 )
 def test_what_only_grows_is_not_removed_either(stage: Scene, what: str, statement: str) -> None:

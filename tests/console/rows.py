@@ -80,6 +80,8 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
             "dsc",
             "open",
             "rul",
+            "whe",
+            "told",
         ]
     }
     with admin.transaction(), admin.cursor() as cursor:
@@ -105,6 +107,7 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
         values = {**base, "id": made["key"], "rail": "sandbox", "livemode": False, "provider_account": f"account of {name}"}
         insert(cursor, "rail_accounts", **values, sealed=SEALED)
         _reconciled(cursor, base, made, owner)
+        _told(cursor, base, made)
         cursor.execute("UPDATE private_keys SET sealed = %s WHERE org_id = %s AND purpose = 'mandate'", [SEALED, org])
         cursor.execute("SELECT id FROM access_tokens WHERE org_id = %s LIMIT 1", [org])
         token = cursor.fetchone()
@@ -243,6 +246,15 @@ def _reconciled(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[st
     insert(cursor, "discrepancy_resolutions", **base, discrepancy_id=made["dsc"], **closed)
     ruled = {"outcome": "settled", "reason_commit": "00" * 32, "evidence_commit": "00" * 32}
     insert(cursor, "payment_rulings", **base, id=made["rul"], payment_id=made["pay"], proposed_by=owner, **ruled)
+
+
+def _told(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UUID]) -> None:
+    endpoint = {"url": f"https://hooks.example/{made['whe'].hex}", "types": ["reconciliation.flagged", "scope.stopped"], "status": "gone"}
+    insert(cursor, "webhook_endpoints", **base, id=made["whe"], livemode=False, cursor=1, **endpoint)
+    insert(cursor, "webhook_secrets", org_id=base["org_id"], id=ids.new(), endpoint_id=made["whe"], sealed=SEALED)
+    delivery = {"org_id": base["org_id"], "endpoint_id": made["whe"], "seq": 1, "type": "scope.stopped", "attempts": 9}
+    last = {"answer": 410, "tried_at": "2026-01-31T12:00:00Z", "next_at": None}
+    insert(cursor, "webhook_deliveries", **delivery, id=made["told"], n=0, status="failed", **last)
 
 
 def pay(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UUID], project: UUID, agent: UUID, **values: Any) -> None:

@@ -120,6 +120,7 @@ CREATE TABLE webhook_deliveries (
 );
 CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (org_id, endpoint_id, next_at) WHERE status = 'pending';
 CALL tenant_table('webhook_deliveries', '{codespar_control,codespar_rail,codespar_auditor}');
+GRANT DELETE ON webhook_deliveries TO codespar_definer;
 
 -- kind: webhook_endpoint.created. It is told of what comes after this record. The secret arrives sealed, and only the rail's role reads it back.
 CREATE FUNCTION webhook_endpoint_create(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb, p_sealed bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -266,6 +267,11 @@ CREATE POLICY scanner ON webhook_endpoints TO codespar_scanner USING (true);
 GRANT SELECT (org_id, id, status, cursor, due_at, looked_at, lease_until), UPDATE (lease_owner, lease_until, looked_at) ON webhook_endpoints TO codespar_scanner;
 CALL definer('webhooks_due(text,integer,integer)', '{codespar_rail}', 'codespar_scanner');
 
+-- The smallest id of an event that was recorded then.
+CREATE FUNCTION event_floor(p_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT encode(substring(int8send(floor(extract(epoch FROM p_at) * 1000)::bigint) FROM 3) || decode(repeat('00', 10), 'hex'), 'hex')::uuid
+$$;
+
 -- When an endpoint's next delivery is due.
 CREATE FUNCTION webhook_next(p_org uuid, p_endpoint uuid) RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT min(next_at) FROM webhook_deliveries WHERE org_id = p_org AND endpoint_id = p_endpoint AND status = 'pending'
@@ -290,6 +296,11 @@ BEGIN
     ON CONFLICT ON CONSTRAINT webhook_deliveries_pkey DO UPDATE SET status = 'pending', attempts = 0, next_at = clock_timestamp();
     -- Due from here on: whoever takes the lease over from a dead process must find what it was about to send.
     UPDATE webhook_endpoints SET cursor = v_until, due_at = webhook_next(p_org, p_endpoint) WHERE org_id = p_org AND id = p_endpoint;
+    -- What is over is forgotten after a month: the ledger has it, and a replay brings it back. An id begins with its milliseconds (UUIDv7).
+    DELETE FROM webhook_deliveries WHERE org_id = p_org AND endpoint_id = p_endpoint AND id IN (
+        SELECT d.id FROM webhook_deliveries d WHERE d.org_id = p_org AND d.endpoint_id = p_endpoint AND d.status <> 'pending'
+          AND d.created_at < clock_timestamp() - interval '30 days' AND d.id < event_floor(clock_timestamp() - interval '30 days')
+        ORDER BY d.id LIMIT 1000);
     RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('id', x.id, 'type', x.type, 'at', utc(e.at), 'data', e.data, 'attempts', x.attempts) ORDER BY x.next_at, x.id), '[]')
         FROM (SELECT * FROM webhook_deliveries d WHERE d.org_id = p_org AND d.endpoint_id = p_endpoint AND d.status = 'pending' AND d.next_at <= clock_timestamp()
               ORDER BY d.next_at, d.id LIMIT p_limit) x
@@ -323,4 +334,4 @@ BEGIN
 END $$;
 CALL definer('webhook_release(uuid,uuid,text)', '{codespar_rail}');
 
-GRANT EXECUTE ON FUNCTION event_kinds, events_of, event_id, events_between, webhook_next TO codespar_definer;
+GRANT EXECUTE ON FUNCTION event_kinds, events_of, event_id, events_between, event_floor, webhook_next TO codespar_definer;
