@@ -209,6 +209,34 @@ def test_what_nobody_hears_is_given_up_and_stays_to_be_seen(world: World, told: 
     assert delivered(world, told, "delivered")["attempts"] == 1
 
 
+def test_what_is_over_is_forgotten_after_a_month_and_a_replay_brings_it_back(world: World, told: Receiver) -> None:
+    tested(world, told)
+    [call] = told.wait(TEST)
+    kept = delivered(world, told, "delivered")
+    with world.db("super") as connection:
+        # Two that are over a month old, by their ids too; one of them still waits.
+        old = "overlay(id::text PLACING '0198' FROM 1 FOR 4)::uuid"
+        for status, changes in (
+            ("delivered", "n + 1, 'delivered', NULL, 204"),
+            ("pending", "n + 2, 'pending', now() + interval '1 day', NULL"),
+        ):
+            columns = "org_id, endpoint_id, id, seq, n, status, next_at, answer, type, created_at"
+            said = f"SELECT org_id, endpoint_id, {old.replace('0198', '0198' if status == 'pending' else '0197')}, seq, {changes}, type, now() - interval '31 days'"
+            connection.execute(
+                f"INSERT INTO webhook_deliveries ({columns}) {said} FROM webhook_deliveries WHERE id = %s", [raw_id(call.id)]
+            )
+    assert len(deliveries(world, told)) == 3
+    tested(world, told)
+    second = told.wait(TEST, 2)[1]
+    delivered(world, told, "delivered")
+    assert [(one["id"], one["status"]) for one in deliveries(world, told)][:2] == [(second.id, "delivered"), (kept["id"], "delivered")]
+    assert [one["status"] for one in deliveries(world, told)][2:] == ["pending"]
+    with world.db("super") as connection:
+        connection.execute("DELETE FROM webhook_deliveries WHERE org_id = %s", [raw_id(world.org)])
+    world.people().post(f"/v1/webhook-endpoints/{told.endpoint}/replay", {"event": call.id})
+    assert {one.id for one in told.wait(TEST, 4)[2:]} == {call.id, second.id}
+
+
 def test_whoever_says_gone_is_not_called_any_more_and_others_hear_of_it(world: World, told: Receiver) -> None:
     with receiver() as other:
         enlist(world, other)
