@@ -100,7 +100,7 @@ KINDS: dict[str, Kind] = {
     "refund.resulted": _kind("refund", parts="transition refund", must="result"),
     "ledger.exported": _kind("first_seq last_seq openings"),
     "webhook_endpoint.created": _kind("id url_commit types secret"),
-    "webhook_endpoint.updated": _kind("id url_commit types disabled"),
+    "webhook_endpoint.updated": _kind("id url_commit types disabled from_entry"),
     "webhook_endpoint.rotated": _kind("id secret overlap_until"),
     "webhook_endpoint.replayed": _kind("id after_seq"),
     "webhook_endpoint.tested": _kind("id"),

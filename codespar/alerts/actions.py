@@ -21,6 +21,7 @@ from rails.adapters.exchange import Reach
 
 _REFUSALS: db.Refusals = {
     "webhook_endpoints_known": not_found("webhook endpoint"),
+    "webhook_endpoints_moved": conflict("The endpoint has changed meanwhile. Nothing was done; try again."),
     "webhook_endpoints_most": conflict("There are sixteen endpoints in this mode already: delete one that is not needed any more."),
 }
 # The last two bytes of an event's id hold its place in its record.
@@ -61,7 +62,10 @@ def update(
     types: Sequence[str] | None = None,
     disabled: bool | None = None,
 ) -> None:
-    """Change what is given. What happens while an endpoint is disabled is told once it is enabled again. Raises `Invalid`, `NotFound`."""
+    """Change what is given. What happens while an endpoint is disabled is told once it is enabled again.
+
+    Raises `Invalid`, `NotFound`, and `Conflict` when the endpoint has changed since it was read.
+    """
     principals.require(principal, "webhooks:write")
     openings = records.Openings()
     if url is not None:
@@ -71,6 +75,7 @@ def update(
         "url_commit": openings.add(endpoint.url if url is None else url),
         "types": list(endpoint.types if types is None else types),
         "disabled": endpoint.status != "enabled" if disabled is None else disabled,
+        "from_entry": ids.wire("ent", endpoint.entry_id),
     }
     _write(principal, "updated", data, now, openings=openings)
 

@@ -35,25 +35,27 @@ def turn(org: UUID, endpoint: UUID) -> None:
 
     The caller holds its lease. A crash leaves that to run out; so does a fault, which is raised.
     """
-    due = db.call("webhook_work", org, endpoint, ENTRIES, DELIVERIES)
-    if due:
-        _tell(org, endpoint, due)
+    over = time.monotonic() + TURN_SECONDS
+    while due := db.call("webhook_work", org, endpoint, ENTRIES, DELIVERIES):
+        if not _tell(org, endpoint, due, over):
+            break
     db.call("webhook_release", org, endpoint, workers.identity())
 
 
-def _tell(org: UUID, endpoint: UUID, due: list[dict[str, Any]]) -> None:
+def _tell(org: UUID, endpoint: UUID, due: list[dict[str, Any]], over: float) -> bool:
+    """Send these. Returns whether all of them were heard, and in time."""
     [row], kept = together(
         org,
         (WebhookEndpoint, "id = %s", [str(endpoint)]),
         (WebhookSecret, "endpoint_id = %s AND (ends_at IS NULL OR ends_at > clock_timestamp()) ORDER BY created_at DESC", [str(endpoint)]),
     )
     whsecs = [_open(secret) for secret in kept]
-    over = time.monotonic() + TURN_SECONDS
     for delivery in due:
         db.release()
         answer = post(row.url, ids.wire("evt", UUID(delivery["id"])), signing.body(*(delivery[k] for k in ("type", "at", "data"))), whsecs)
         if not _note(row, delivery, answer) or time.monotonic() > over:
-            return
+            return False
+    return True
 
 
 def post(url: str, event: str, content: bytes, whsecs: list[str]) -> Exchange:

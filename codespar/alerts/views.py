@@ -98,11 +98,11 @@ class EndpointTest(Endpoint):
 
     scopes = {"POST": "webhooks:write"}
 
-    @extend_schema(operation_id="webhook_endpoints_test", request=None, responses={202: serializers.EndpointOut})
+    @extend_schema(operation_id="webhook_endpoints_test", request=None, responses={200: serializers.EndpointOut})
     def post(self, request: Request, endpoint: str) -> Response:
         row = _found(request, endpoint)
         actions.test(principal(request), endpoint=row.id, now=clock.now())
-        return Response(_one(request, row.id), status=202)
+        return Response(_one(request, row.id))
 
 
 class EndpointReplay(Endpoint):
@@ -110,11 +110,11 @@ class EndpointReplay(Endpoint):
 
     scopes = {"POST": "webhooks:write"}
 
-    @extend_schema(operation_id="webhook_endpoints_replay", request=serializers.ReplayIn, responses={202: serializers.EndpointOut})
+    @extend_schema(operation_id="webhook_endpoints_replay", request=serializers.ReplayIn, responses={200: serializers.EndpointOut})
     def post(self, request: Request, endpoint: str) -> Response:
         row, body = _found(request, endpoint), fields.read(serializers.ReplayIn, request)
         actions.replay(principal(request), endpoint=row.id, now=clock.now(), **body)
-        return Response(_one(request, row.id), status=202)
+        return Response(_one(request, row.id))
 
 
 class Deliveries(Endpoint):

@@ -37,6 +37,7 @@ RULES: dict[str, str] = {
     "payments_batch_size": "tests/attacks/test_stolen_agent.py::test_a_batch_of_another_size_is_refused",
     "rail_accounts_known": f"{_RAIL}::test_an_account_is_called_ready_only_by_checks_that_passed",
     "webhook_endpoints_known": "tests/attacks/test_stolen_console.py::test_another_modes_endpoint_is_nobodys",
+    "webhook_endpoints_moved": "tests/attacks/test_stolen_console.py::test_a_record_does_what_its_kind_says_and_for_its_actor_alone",
     "webhook_endpoints_most": "tests/journeys/test_alerts.py::test_sixteen_endpoints_are_enough",
     "webhook_endpoints_replay": "tests/attacks/test_stolen_console.py::test_a_replay_begins_within_the_chain",
     "payments_proof": f"{_RAIL}::test_a_claim_without_its_proof_is_refused",

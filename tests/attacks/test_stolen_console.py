@@ -66,6 +66,9 @@ def test_who_may_only_read_them_neither_makes_nor_turns_an_endpoint(pen: Forger,
 
 def test_a_record_does_what_its_kind_says_and_for_its_actor_alone(pen: Forger, endpoint: str) -> None:
     turned = {"id": endpoint, "types": ["scope.stopped"], "disabled": False}
+    assert asked(pen, "webhook_endpoint_change", "updated", turned) == "webhook_endpoints_moved"
+    read = books.look(pen.world, "SELECT entry_id FROM webhook_endpoints WHERE id = %s", raw_id(endpoint))[0]["entry_id"]
+    turned |= {"from_entry": ids.wire("ent", read)}
     assert asked(pen, "webhook_endpoint_change", "rotated", turned) == "record_kind"
     assert asked(pen, "webhook_endpoint_change", "updated", turned, actor=member(pen, "oncall")) == "record_actor"
     # Without the text that it commits to, an address is nowhere.

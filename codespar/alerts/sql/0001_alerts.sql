@@ -163,7 +163,9 @@ BEGIN
         PERFORM refuse('webhook_endpoints_known', 'there is no such endpoint in this mode');
     END IF;
     h := head_lock(p_org);
-    IF c->>'kind' = 'webhook_endpoint.updated' THEN
+    IF c->>'kind' = 'webhook_endpoint.updated' AND d->>'from_entry' IS DISTINCT FROM wire('ent', w.entry_id) THEN
+        PERFORM refuse('webhook_endpoints_moved', 'the endpoint has changed since it was read');
+    ELSIF c->>'kind' = 'webhook_endpoint.updated' THEN
         w.url := opened(p_openings, d->>'url_commit');
         w.types := texts(d->'types');
         w.status := CASE WHEN (d->>'disabled')::boolean THEN 'disabled' ELSE 'enabled' END;
