@@ -1,13 +1,16 @@
 """Who is told outside, and whether it was heard."""
 
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Count, Exists, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.utils.html import escape
 
 from codespar.alerts.models import WebhookDelivery, WebhookEndpoint
+from codespar.console import cells
 from codespar.console.admin import ModeFilter, ReadOnlyAdmin, Related, rows_of
 from codespar.console.overview import Figure
 from codespar.console.site import site
@@ -28,6 +31,12 @@ class WebhookEndpointAdmin(ReadOnlyAdmin):
             prefix="evt",
         ),
     )
+
+    def cell(self, row: Any, name: str, *, short: bool = False) -> cells.Cell:
+        """A list tells hosts apart; the rest of an address may be long, and a secret of the receiver's."""
+        if name == "url" and short:
+            return cells.Cell(escape(urlsplit(row.url).netloc))
+        return super().cell(row, name, short=short)
 
     def scoped(self, org: UUID) -> QuerySet[Any]:
         """With how many deliveries wait or were given up, and what came of the last attempt."""

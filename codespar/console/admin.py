@@ -30,6 +30,7 @@ _LABELS = {
     "lag": "after the last",
     "ours_amount": "ours",
     "theirs_amount": "theirs",
+    "url": "address",
     "unheard": "given up",
     "tried_at": "last attempt",
 }

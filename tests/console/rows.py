@@ -249,8 +249,11 @@ def _reconciled(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[st
 
 
 def _told(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UUID]) -> None:
-    endpoint = {"url": f"https://hooks.example/{made['whe'].hex}", "types": ["reconciliation.flagged", "scope.stopped"], "status": "gone"}
-    insert(cursor, "webhook_endpoints", **base, id=made["whe"], livemode=False, cursor=1, **endpoint)
+    cursor.execute(
+        "INSERT INTO webhook_endpoints (org_id, entry_id, id, livemode, url, types, status, cursor)"
+        " VALUES (%s, %s, %s, false, 'https://hooks.example/in', '{reconciliation.flagged,scope.stopped}', 'gone', 1)",
+        [*base.values(), made["whe"]],
+    )
     insert(cursor, "webhook_secrets", org_id=base["org_id"], id=ids.new(), endpoint_id=made["whe"], sealed=SEALED)
     delivery = {"org_id": base["org_id"], "endpoint_id": made["whe"], "seq": 1, "type": "scope.stopped", "attempts": 9}
     last = {"answer": 410, "tried_at": "2026-01-31T12:00:00Z", "next_at": None}
