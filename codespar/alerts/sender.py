@@ -35,7 +35,8 @@ class Sender(bootsteps.StartStopStep):
         self._threads: list[threading.Thread] = []
 
     def include_if(self, parent: Any) -> bool:
-        return "default" in parent.app.amqp.queues
+        # Not whether there is such a queue, which every worker knows: whether this one works on it.
+        return "default" in parent.app.amqp.queues.consume_from
 
     def start(self, parent: Any) -> None:
         rounds: dict[str, tuple[Callable[[], object], float]] = {

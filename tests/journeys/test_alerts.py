@@ -41,6 +41,12 @@ def tested(world: World, told: Receiver) -> None:
     world.people().post(f"/v1/webhook-endpoints/{told.endpoint}/test")
 
 
+def process(world: World, name: str) -> int:
+    """The pid of one of the engine's processes."""
+    children = json.loads((world.info.folder / "processes.json").read_text())["children"]
+    return next(int(child["pid"]) for child in children if child["name"] == name)
+
+
 def listed(world: World, **query: Any) -> list[Json]:
     """Every event of `GET /v1/events`, page by page."""
     found: list[Json] = []
@@ -181,8 +187,7 @@ def test_a_sender_that_dies_before_it_has_written_down_the_answer_tells_it_again
     told.answers = [None]
     tested(world, told)
     [first] = told.wait(TEST)
-    children = json.loads((world.info.folder / "processes.json").read_text())["children"]
-    os.kill(next(child["pid"] for child in children if child["name"] == "worker"), signal.SIGKILL)
+    os.kill(process(world, "worker"), signal.SIGKILL)
     with world.db("super") as connection:
         # Nobody waits a minute and a half here for the dead process's lease.
         connection.execute("UPDATE webhook_endpoints SET lease_until = clock_timestamp() WHERE org_id = %s", [raw_id(world.org)])
@@ -358,12 +363,16 @@ def test_a_receiver_that_never_answers_costs_no_payment_and_no_other_receiver_an
         enlist(world, other, "scope.stopped")
         tested(world, told)
         told.wait(TEST)
+        # The worker waits for it, and no process that moves money.
+        [row] = world.rows("SELECT lease_owner FROM webhook_endpoints WHERE id = %s", raw_id(told.endpoint))
+        assert row["lease_owner"].split("/")[3] == str(process(world, "worker"))
+        # While the sender waits ten seconds for the one, the other is told.
+        world.stop("counterparty", world.new_counterparty())
+        other.wait("scope.stopped", seconds=7)
         for amount in (100, 200, 300):
             began = time.monotonic()
             assert world.pay(amount).json()["status"] == "settled"
             assert time.monotonic() - began < 5
-        world.stop("counterparty", world.counterparty)
-        other.wait("scope.stopped", seconds=8)
         assert len(told.calls) == 1
 
 
