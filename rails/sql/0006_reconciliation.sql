@@ -473,6 +473,34 @@ BEGIN
 END $$;
 CALL definer('reconciliation_end(uuid,uuid,text,text,integer,integer,integer,bigint,bigint,text,bigint,bigint,bigint,integer)', '{codespar_rail}');
 
+-- Which accounts nobody has read in full for too long, or somebody has again since that was told. Ids only, over all organisations.
+CREATE FUNCTION reconciliations_lagging(p_seconds integer, p_limit integer) RETURNS TABLE (org uuid, account uuid) LANGUAGE sql STABLE AS $$
+    SELECT org_id, rail_account_id FROM reconciliation_states
+    WHERE lagging = (coalesce(done_at, begun_at) >= clock_timestamp() - make_interval(secs => p_seconds)) ORDER BY org_id, rail_account_id LIMIT p_limit
+$$;
+GRANT SELECT (done_at, begun_at, lagging) ON reconciliation_states TO codespar_scanner;
+CALL definer('reconciliations_lagging(integer,integer)', '{codespar_rail}', 'codespar_scanner');
+
+-- kinds: reconciliation.lagging, reconciliation.caught_up: one of each in turn, whoever notices. `since` is when it was last read in full.
+CREATE FUNCTION reconciliation_lag(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    c jsonb;
+    v_lags boolean;
+BEGIN
+    PERFORM enter(p_org);
+    c := record_open(p_org, p_content, '{reconciliation.lagging,reconciliation.caught_up}');
+    PERFORM system_actor(c);
+    v_lags := c->>'kind' = 'reconciliation.lagging';
+    UPDATE reconciliation_states SET lagging = v_lags
+    WHERE org_id = p_org AND rail_account_id = unwire('key', c #>> '{data,id}') AND livemode = (c->>'livemode')::boolean AND lagging <> v_lags
+      AND coalesce(done_at, begun_at) = (c #>> '{data,since}')::timestamptz;
+    IF NOT FOUND THEN
+        RETURN jsonb_build_object('moved', 'state');
+    END IF;
+    RETURN record_append(p_org, p_content, p_sig, c);
+END $$;
+CALL definer('reconciliation_lag(uuid,bytea,bytea)', '{codespar_rail}');
+
 -- kinds: discrepancy.resolved.
 CREATE FUNCTION discrepancy_resolve(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
@@ -501,33 +529,5 @@ BEGIN
     RETURN record_append(p_org, p_content, p_sig, c, p_openings);
 END $$;
 CALL definer('discrepancy_resolve(uuid,bytea,bytea,bytea,jsonb)', '{codespar_control}');
-
--- Which accounts have been read in full for too long no more, or again since that was told. Ids only, over all organisations.
-CREATE FUNCTION reconciliations_lagging(p_seconds integer, p_limit integer) RETURNS TABLE (org uuid, account uuid) LANGUAGE sql STABLE AS $$
-    SELECT org_id, rail_account_id FROM reconciliation_states
-    WHERE lagging = (coalesce(done_at, begun_at) >= clock_timestamp() - make_interval(secs => p_seconds)) ORDER BY org_id, rail_account_id LIMIT p_limit
-$$;
-GRANT SELECT (done_at, begun_at, lagging) ON reconciliation_states TO codespar_scanner;
-CALL definer('reconciliations_lagging(integer,integer)', '{codespar_rail}', 'codespar_scanner');
-
--- kinds: reconciliation.lagging, reconciliation.caught_up: one of each in turn, whoever notices. `since` is when it was last read in full.
-CREATE FUNCTION reconciliation_lag(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
-DECLARE
-    c jsonb;
-    v_lags boolean;
-BEGIN
-    PERFORM enter(p_org);
-    c := record_open(p_org, p_content, '{reconciliation.lagging,reconciliation.caught_up}');
-    PERFORM system_actor(c);
-    v_lags := c->>'kind' = 'reconciliation.lagging';
-    UPDATE reconciliation_states SET lagging = v_lags
-    WHERE org_id = p_org AND rail_account_id = unwire('key', c #>> '{data,id}') AND livemode = (c->>'livemode')::boolean AND lagging <> v_lags
-      AND coalesce(done_at, begun_at) = (c #>> '{data,since}')::timestamptz;
-    IF NOT FOUND THEN
-        RETURN jsonb_build_object('moved', 'state');
-    END IF;
-    RETURN record_append(p_org, p_content, p_sig, c);
-END $$;
-CALL definer('reconciliation_lag(uuid,bytea,bytea)', '{codespar_rail}');
 
 GRANT EXECUTE ON FUNCTION statement_judged, statement_line_fixed, reconciliation_begins TO codespar_definer;
