@@ -12,6 +12,7 @@ import django
 django.setup()
 
 from codespar import logs  # noqa: E402
+from codespar.alerts.sender import Sender  # noqa: E402
 from rails import driver  # noqa: E402, F401  # starts in the dispatcher's processes
 from rails.adapters import ADAPTERS  # noqa: E402
 from rails.sweeper import Sweeper  # noqa: E402
@@ -21,7 +22,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 # Celery would close all connections of the process after each task, the driver's too: whoever uses one gives it back itself.
 app.conf.CELERY_DB_REUSE_MAX = 10**9
-app.steps["worker"].add(Sweeper)
+app.steps["worker"].update((Sweeper, Sender))
 # A look at a statement may wait behind notices for its whole minute: what was thrown away sooner would never come to its turn while there
 # is much to do. One that comes when nothing is due any more does nothing.
 app.conf.beat_schedule = {

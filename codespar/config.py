@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from codespar.lib.addresses import is_private
+from codespar.lib.addresses import is_here, is_private
 
 
 def _deployment(value: str) -> str:
@@ -160,6 +160,16 @@ class Config(BaseSettings):
     reconcile_seconds: Annotated[int, Field(ge=1, le=60)] = 60
     # Seconds that one call to a rail may take from its first to its last byte.
     rail_seconds: Annotated[float, Field(gt=0, le=30)] = 8.0
+    # Seconds without a finished look at a rail account's statement after which people are told.
+    lag_seconds: Annotated[int, Field(ge=60, le=86400)] = 300
+    # Seconds that one delivery to a webhook endpoint may take.
+    webhook_seconds: Annotated[float, Field(gt=0, le=30)] = 10.0
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the deployment says that its rails and its console are all on this machine: then no money is real."""
+        urls = [self.console_url, *self.rail_urls.values()]
+        return "rail_urls" in self.model_fields_set and all(is_here(urlsplit(url).hostname or "") for url in urls)
 
     @property
     def console_origin(self) -> str:

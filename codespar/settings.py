@@ -40,6 +40,7 @@ INSTALLED_APPS = [
     "wallets",
     "mandates",
     "rails",
+    "codespar.alerts",
     "codespar.audit",
 ]
 # The ledger is the log of who did what: the admin writes nothing, so its own log has no table.

@@ -169,6 +169,16 @@ _CHECKS = {
         "webhook_messages_status": "A notice is received, verified or refused.",
         "webhook_messages_size": "A notice has at most 64 KiB.",
     },
+    "webhook_endpoints": {
+        "webhook_endpoints_url": "People are told over TLS, or on this very machine.",
+        "webhook_endpoints_types": "An endpoint is told of something, and of nothing that there is not.",
+        "webhook_endpoints_status": "An endpoint is enabled, disabled, gone or deleted.",
+    },
+    "webhook_deliveries": {
+        "webhook_deliveries_status": "A delivery waits, was heard, or was given up.",
+        "webhook_deliveries_next": "A delivery that was not heard has its time: none is forgotten.",
+        "webhook_deliveries_heard": "A delivery was heard when its receiver said so.",
+    },
     "ledger_rewinds": {"ledger_rewinds_behind": "A chain was set back when it ends before what was sealed of it."},
     "deployment": {
         "deployment_one": "A database belongs to one deployment.",
@@ -250,6 +260,7 @@ _UNIQUE = {
     "discrepancies": {"discrepancies_once": "One thing that does not agree is one case of a kind, for ever."},
     "attempts": {"attempts_once": "A payment, and each of its refunds, is sent once: never retried."},
     "webhook_messages": {"webhook_messages_once": "A notice is worked on once."},
+    "webhook_secrets": {"webhook_secrets_current": "An endpoint has one secret that has no end."},
     "ledger_entries": {
         "ledger_entries_seq": "A place in the chain has one entry.",
         "ledger_entries_prev": "An entry has one successor: the chain does not fork.",
@@ -282,6 +293,11 @@ _FOREIGN = {
     "discrepancy_resolutions": {
         "discrepancy_resolutions_of": "What is closed is a discrepancy of the organisation.",
         "discrepancy_resolutions_member": "Who closes a discrepancy is a member of the organisation.",
+    },
+    "webhook_secrets": {"webhook_secrets_of": "A secret is of an endpoint of the organisation's own."},
+    "webhook_deliveries": {
+        "webhook_deliveries_of": "What is told is told to an endpoint of the organisation's own.",
+        "webhook_deliveries_entry": "What is told stands in the organisation's own chain.",
     },
     "stop_lifts": {"stop_lifts_of": "What is lifted is a stop of the organisation, and names who set it."},
     "agents": {"agents_of_project": "An agent's project is the organisation's own, in the same mode."},
@@ -448,6 +464,9 @@ TENANT = [
     "payment_rulings",
     "ruling_confirmations",
     "webhook_messages",
+    "webhook_endpoints",
+    "webhook_secrets",
+    "webhook_deliveries",
     "ledger_entries",
     "ledger_heads",
     "ledger_openings",
@@ -455,8 +474,11 @@ TENANT = [
 ]
 
 
-# Rows that change, and whose removal would forget a revocation, a stop, a use, a balance or a head.
-KEPT = ["accounts", "consent_reads", "consents", "ledger_heads", "ledger_rewinds", "mandate_usages", "platform_states", "scope_states"]
+# Rows that change, and whose removal would forget a revocation, a stop, a use, a balance, a head, a consent or whom to tell.
+KEPT = [
+    *("accounts", "consent_reads", "consents", "ledger_heads", "ledger_rewinds", "mandate_usages", "platform_states"),
+    *("scope_states", "webhook_endpoints"),
+]
 
 
 def _rules() -> dict[tuple[str, str], Rule]:

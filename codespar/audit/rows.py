@@ -11,6 +11,7 @@ NAMED = {
     "revocations": "rev", "stops": "stp", "policies": "pol", "decisions": "dec", "payments": "pay", "approvals": "apr", "refunds": "ref",
     "attempts": "att", "attempt_results": "evt", "breaker_changes": "brk", "discrepancies": "dsc", "payment_rulings": "rul",
     "consents": "cns", "consent_reads": "cnr",
+    "webhook_endpoints": "whe",
 }  # fmt: skip
 _ONLY = {"accounts": "t.kind = 'wallet'"}
 
@@ -55,6 +56,7 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ("rail.breaker_changed", "$.data.id", "breaker_changes"),
     ("reconciliation.flagged", "$.data.items[*].id", "discrepancies"),
     ("discrepancy.resolved", "$.data.id", "discrepancies"),
+    ("webhook_endpoint.created", "$.data.id", "webhook_endpoints"),
     ("refund.requested refund.initiated", "$.data.refund.id", "refunds"),
     ("refund.submitted", "$.data.refund.attempt", "attempts"),
     ("refund.resulted", "$.data.refund.event", "attempt_results"),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from codespar.alerts import events
 from codespar.identity import access
 from codespar.rest import problem
 from rails import states
@@ -80,6 +81,14 @@ def _rail_section(name: str, found: Capabilities) -> str:
     )
 
 
+def events_page() -> str:
+    return (
+        "# Events\n\n"
+        "Made from `codespar/alerts/events.py`. What `GET /v1/events` lists and webhook endpoints are told of ([alerts.md](alerts.md)).\n"
+        "One that names no `types` is told of those that need a person.\n\n" + events.table()
+    )
+
+
 def openapi(service: str) -> str:
     """The contract of one service. Which addresses there are is settled when Django starts, so each has a process of its own."""
     program = "import django, json; django.setup(); from codespar.public import document; print(json.dumps(document()))"
@@ -95,6 +104,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/problems.md": problems_page,
     "docs/states.md": states_page,
     "docs/rails.md": rails_page,
+    "docs/events.md": events_page,
     "docs/openapi.api.json": lambda: openapi("api"),
     "docs/openapi.console.json": lambda: openapi("console"),
 }

@@ -30,6 +30,9 @@ _LABELS = {
     "lag": "after the last",
     "ours_amount": "ours",
     "theirs_amount": "theirs",
+    "url": "address",
+    "unheard": "given up",
+    "tried_at": "last attempt",
 }
 
 

@@ -37,6 +37,7 @@ PAGES = {
     "rcn": "rails_reconciliation",
     "dsc": "rails_discrepancy",
     "brk": "rails_breakerchange",
+    "whe": "alerts_webhookendpoint",
 }
 # A column that names another row -> the prefix of that row's id.
 REFERENCES = {
@@ -90,9 +91,9 @@ STATES = frozenset(
     ]
 )
 COLOURS = {
-    "green": "settled confirmed active live allow approved verified closed done resolved",
-    "red": "denied deny failed refused rejected revoked needs_human stopped conflicted written_off open incomplete",
-    "orange": "uncertain requires_approval proposed paused approval pending expired reversing shadow unknown not_found half-open",
+    "green": "settled confirmed active live allow approved verified closed done resolved enabled delivered",
+    "red": "denied deny failed refused rejected revoked needs_human stopped conflicted written_off open incomplete gone",
+    "orange": "uncertain requires_approval proposed paused approval pending expired reversing shadow unknown not_found half-open disabled",
     "blue": "authorized submitted accepted received running",
 }
 _COLOUR = {word: colour for colour, words in COLOURS.items() for word in words.split()}

@@ -24,6 +24,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Consents", "handshake", "rails_consent_changelist"),
             ("Reconciliations", "balance", "rails_reconciliation_changelist"),
             ("Discrepancies", "difference", "rails_discrepancy_changelist"),
+            ("Webhook endpoints", "notifications", "alerts_webhookendpoint_changelist"),
         ),
     ),
     (

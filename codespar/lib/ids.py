@@ -36,6 +36,7 @@ PREFIXES = frozenset(
         "cnr",
         "tr",
         "hld",
+        "whe",
     ]
 )
 _SHAPE = re.compile(r"([a-z]{2,3})_([0-9a-f]{32})\Z")

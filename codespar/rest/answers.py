@@ -94,13 +94,13 @@ def page(
     request: Request, rows: Callable[[Any, int], list[Any]], render: Callable[[list[Any]], list[Any]], cursor: Callable[[Any], str]
 ) -> dict[str, Any]:
     """One page of a list: `rows(cursor, n)` reads, newest first; `cursor(row)` names where the next page begins."""
-    limit = _limit(request.query_params.get("limit", "20"))
-    found = rows(request.query_params.get("cursor"), limit + 1)
-    more = len(found) > limit
-    shown = found[:limit]
+    most = limit(request)
+    found = rows(request.query_params.get("cursor"), most + 1)
+    more = len(found) > most
+    shown = found[:most]
     following = None
     if more:
-        query = {**request.query_params.dict(), "cursor": cursor(shown[-1]), "limit": str(limit)}
+        query = {**request.query_params.dict(), "cursor": cursor(shown[-1]), "limit": str(most)}
         following = f"{request._request.path}?{urlencode(query)}"
     return {"data": render(shown), "has_more": more, "next_page_url": following}
 
@@ -132,7 +132,9 @@ def _freeze(caller: Caller, key: Key, status: int, body: Any, *, replayed: bool)
     return Answer(said.status, said.body, replayed=replayed)
 
 
-def _limit(text: str) -> int:
+def limit(request: Request) -> int:
+    """How many rows a page has at most, as the request asks. Raises `Invalid`."""
+    text = request.query_params.get("limit", "20")
     if not text.isascii() or not text.isdigit() or len(text) > 6 or not 1 <= int(text) <= MOST:
         raise Invalid(f"limit is a whole number from 1 to {MOST}.", pointer="")
     return int(text)

@@ -1,5 +1,6 @@
 """The `console` service: the whole REST surface for people, the admin, and where rails send their notices."""
 
+from codespar.alerts import urls as alerts
 from codespar.audit import urls as audit
 from codespar.console.urls import urlpatterns as pages
 from codespar.identity import urls as identity
@@ -18,6 +19,7 @@ urlpatterns = [
     *identity.urlpatterns,
     *ledger.urlpatterns,
     *audit.urlpatterns,
+    *alerts.urlpatterns,
     *pages,
 ]
 

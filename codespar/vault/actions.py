@@ -16,7 +16,10 @@ _TABLES: dict[str, tuple[tuple[str, tuple[str, ...], _Bound], ...]] = {
         ("private_keys", ("purpose", "kid"), lambda row: (row["purpose"], row["kid"])),
         ("member_devices", (), lambda row: ("totp", row["id"].hex)),
     ),
-    "rail": (("rail_accounts", ("rail", "provider_account"), lambda row: (f"rail:{row['rail']}", row["provider_account"])),),
+    "rail": (
+        ("rail_accounts", ("rail", "provider_account"), lambda row: (f"rail:{row['rail']}", row["provider_account"])),
+        ("webhook_secrets", (), lambda row: ("webhook", row["id"].hex)),
+    ),
 }
 
 

@@ -20,6 +20,8 @@ INSERT INTO ledger_kinds (kind) VALUES
     ('consent.read'),
     ('reconciliation.flagged'),
     ('discrepancy.resolved'),
+    ('reconciliation.lagging'),
+    ('reconciliation.caught_up'),
     ('rail.breaker_changed'),
     ('access.refused'),
     ('wallet.created'),
@@ -62,4 +64,11 @@ INSERT INTO ledger_kinds (kind) VALUES
     ('refund.initiated'),
     ('refund.submitted'),
     ('refund.resulted'),
-    ('ledger.exported');
+    ('ledger.exported'),
+    ('webhook_endpoint.created'),
+    ('webhook_endpoint.updated'),
+    ('webhook_endpoint.rotated'),
+    ('webhook_endpoint.replayed'),
+    ('webhook_endpoint.tested'),
+    ('webhook_endpoint.disabled'),
+    ('webhook_endpoint.deleted');

@@ -17,6 +17,9 @@ CREATE TABLE reconciliation_states (
     booked_until timestamptz NOT NULL DEFAULT '-infinity',
     runs bigint NOT NULL DEFAULT 0,
     done_at timestamptz,
+    begun_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Whether people have been told that it lags, and not yet that it has caught up.
+    lagging boolean NOT NULL DEFAULT false,
     next_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     lease_owner text,
     lease_until timestamptz,
@@ -491,6 +494,34 @@ BEGIN
     WHERE org_id = p_org AND rail_account_id = r.rail_account_id;
 END $$;
 CALL definer('reconciliation_end(uuid,uuid,text,text,integer,integer,integer,bigint,bigint,text,bigint,bigint,bigint,integer)', '{codespar_rail}');
+
+-- Which accounts nobody has read in full for too long, or somebody has again since that was told. Ids only, over all organisations.
+CREATE FUNCTION reconciliations_lagging(p_seconds integer, p_limit integer) RETURNS TABLE (org uuid, account uuid) LANGUAGE sql STABLE AS $$
+    SELECT org_id, rail_account_id FROM reconciliation_states
+    WHERE lagging = (coalesce(done_at, begun_at) >= clock_timestamp() - make_interval(secs => p_seconds)) ORDER BY org_id, rail_account_id LIMIT p_limit
+$$;
+GRANT SELECT (done_at, begun_at, lagging) ON reconciliation_states TO codespar_scanner;
+CALL definer('reconciliations_lagging(integer,integer)', '{codespar_rail}', 'codespar_scanner');
+
+-- kinds: reconciliation.lagging, reconciliation.caught_up: one of each in turn, whoever notices. `since` is when it was last read in full.
+CREATE FUNCTION reconciliation_lag(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    c jsonb;
+    v_lags boolean;
+BEGIN
+    PERFORM enter(p_org);
+    c := record_open(p_org, p_content, '{reconciliation.lagging,reconciliation.caught_up}');
+    PERFORM system_actor(c);
+    v_lags := c->>'kind' = 'reconciliation.lagging';
+    UPDATE reconciliation_states SET lagging = v_lags
+    WHERE org_id = p_org AND rail_account_id = unwire('key', c #>> '{data,id}') AND livemode = (c->>'livemode')::boolean AND lagging <> v_lags
+      AND coalesce(done_at, begun_at) = (c #>> '{data,since}')::timestamptz;
+    IF NOT FOUND THEN
+        RETURN jsonb_build_object('moved', 'state');
+    END IF;
+    RETURN record_append(p_org, p_content, p_sig, c);
+END $$;
+CALL definer('reconciliation_lag(uuid,bytea,bytea)', '{codespar_rail}');
 
 -- kinds: discrepancy.resolved.
 CREATE FUNCTION discrepancy_resolve(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$

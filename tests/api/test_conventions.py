@@ -317,7 +317,7 @@ LISTS = [operation for operation in operations.operations() if operation.lists]
 @pytest.mark.parametrize("operation", LISTS, ids=str)
 def test_a_list_is_walked_from_its_newest_to_its_end(furnished: Furnished, operation: Operation) -> None:
     with client(furnished.world.info, operation.service, furnished.token(operation.service)) as caller:
-        path = operation.path.replace("{wallet}", furnished.ids["wallet"])
+        path = operation.at(furnished.ids)
         every = [row["id"] for row in caller.get(f"{path}?limit=100").json()["data"]]
         walked: list[str] = []
         where: str | None = f"{path}?limit=1"
@@ -335,7 +335,7 @@ def test_a_list_is_walked_from_its_newest_to_its_end(furnished: Furnished, opera
 @pytest.mark.parametrize("operation", LISTS, ids=str)
 def test_odd_limits_and_cursors_are_refused(furnished: Furnished, operation: Operation) -> None:
     with client(furnished.world.info, operation.service, furnished.token(operation.service)) as caller:
-        path = operation.path.replace("{wallet}", furnished.ids["wallet"])
+        path = operation.at(furnished.ids)
         for limit in ("0", "101", "abc", "-1", "1.5", "", " 1", "1e1", "٣", "000001000000", "9" * 400, "%00"):
             is_problem(caller.get(f"{path}?limit={limit}"), 400, "invalid_request")
         name = "after_seq" if operation.id == "ledger_entries_list" else "cursor"

@@ -21,6 +21,7 @@ NOBODY = "0" * 32
 @cache
 def scopes() -> dict[str, str]:
     """The scope that each operation needs, as its view says it, by service, method and path."""
+    from codespar.alerts import urls as alerts
     from codespar.audit import urls as audit
     from codespar.identity import urls as identity
     from ledger import urls as ledger
@@ -30,7 +31,15 @@ def scopes() -> dict[str, str]:
 
     served = {
         "api": [*rails.agents, *mandates.agents, *wallets.agents],
-        "console": [*rails.people, *mandates.people, *wallets.people, *identity.urlpatterns, *ledger.urlpatterns, *audit.urlpatterns],
+        "console": [
+            *rails.people,
+            *mandates.people,
+            *wallets.people,
+            *identity.urlpatterns,
+            *ledger.urlpatterns,
+            *audit.urlpatterns,
+            *alerts.urlpatterns,
+        ],
     }
     found: dict[str, str] = {}
     for service, patterns in served.items():
@@ -72,9 +81,8 @@ def test_reading_needs_a_scope_to_read_and_changing_one_to_change(stack: StackIn
         # So has a look into an account at a bank.
         assert (verb in ("read", "export", "use")) == (operation.method == "GET"), operation
         named = operation.path.split("/")[2]
-        assert thing in {"rail-accounts": ("rails", "projects"), "revocations": ("stops", "mandates"), "rulings": ("payments",)}.get(
-            named, (named,)
-        ), operation
+        others = {"revocations": ("stops", "mandates"), "rulings": ("payments",), "webhook-endpoints": ("webhooks",)}
+        assert thing in {"rail-accounts": ("rails", "projects"), **others}.get(named, (named,)), operation
     for verb, operation_id in (("approve", "payments_approve"), ("approve", "payments_deny"), ("refund", "payments_refund")):
         assert {needed(one) for one in CLOSED if one.id == operation_id} == {f"payments:{verb}"}
     assert [one.id for one in CLOSED if needed(one).endswith(":export")] == ["ledger_export"]

@@ -162,7 +162,7 @@ def test_a_tenant_said_by_the_caller_is_never_believed(furnished: Furnished, mal
         ("X-Org-Id", "X-Organisation", "X-Tenant-Id", "Codespar-Org", "X-Project-Id", "X-Forwarded-User", "X-Actor"), theirs
     )
     for operation in LISTS:
-        path = f"{operation.path.replace('{wallet}', mallory.ids['wallet'])}?limit=50"
+        path = f"{operation.at(mallory.ids)}?limit=50"
         with client(caller.info, operation.service, mallory.token(operation.service)) as plainly:
             for name in SAID:
                 is_problem(plainly.get(f"{path}&{name}={theirs}"), 400, "invalid_request")
@@ -177,7 +177,7 @@ def test_no_list_shows_another_tenants_rows(furnished: Furnished, mallory: Furni
     shown = {}
     for one in (furnished, mallory):
         with client(one.world.info, operation.service, one.token(operation.service)) as caller:
-            path = operation.path.replace("{wallet}", one.ids["wallet"])
+            path = operation.at(one.ids)
             shown[one.world.org] = caller.get(f"{path}?limit=100")
     rows = {org: {row["id"] for row in answer.json()["data"]} for org, answer in shown.items()}
     assert all(rows.values()) and not set.intersection(*rows.values())

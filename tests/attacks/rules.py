@@ -1,9 +1,15 @@
 """Every named rule of the database, and the test that attacks it. docs and `codespar invariants` name rules by these names."""
 
-from tests.attacks import cases_books, cases_consents, cases_mandates, cases_payments
+from tests.attacks import cases_alerts, cases_books, cases_consents, cases_mandates, cases_payments
 from tests.attacks.cases_books import Case
 
-CASES: dict[str, list[Case]] = {**cases_books.CASES, **cases_mandates.CASES, **cases_payments.CASES, **cases_consents.CASES}
+CASES: dict[str, list[Case]] = {
+    **cases_books.CASES,
+    **cases_mandates.CASES,
+    **cases_payments.CASES,
+    **cases_consents.CASES,
+    **cases_alerts.CASES,
+}
 
 _BY_HAND = "tests/attacks/test_forged_records.py::test_a_forged_record_is_refused_by_its_rule"
 _EXPORT = "tests/audit/test_export.py::test_the_database_itself_refuses_a_record_of_another_range_or_of_texts_that_are_not_seen"
@@ -39,6 +45,10 @@ RULES: dict[str, str] = {
     "consents_for_rail": "tests/journeys/test_consents.py::test_a_forged_record_makes_no_consent_and_no_read",
     "consents_expires_later": "tests/journeys/test_consents.py::test_what_no_consent_can_be_is_refused",
     "consents_open": "tests/journeys/test_consents.py::test_a_revocation_holds_at_once_and_for_ever_and_says_why",
+    "webhook_endpoints_known": "tests/attacks/test_stolen_console.py::test_another_modes_endpoint_is_nobodys",
+    "webhook_endpoints_moved": "tests/attacks/test_stolen_console.py::test_a_record_does_what_its_kind_says_and_for_its_actor_alone",
+    "webhook_endpoints_most": "tests/journeys/test_alerts.py::test_sixteen_endpoints_are_enough",
+    "webhook_endpoints_replay": "tests/attacks/test_stolen_console.py::test_a_replay_begins_within_the_chain",
     "payments_proof": f"{_RAIL}::test_a_claim_without_its_proof_is_refused",
 }
 

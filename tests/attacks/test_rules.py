@@ -18,7 +18,7 @@ from tests.support.scene import Scene
 from tests.support.world import World
 
 ROOT = Path(__file__).parents[2]
-APPS = ("ledger", "wallets", "mandates", "rails")
+APPS = ("ledger", "wallets", "mandates", "rails", "codespar/alerts")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,7 @@ def _refusal(cursor: scene.Cursor, statement: str, table: str) -> str | None:
         ("balances are forgotten", "TRUNCATE accounts CASCADE"),
         ("consents are forgotten", "TRUNCATE consents CASCADE"),
         ("looks into accounts are forgotten", "TRUNCATE consent_reads"),
+        ("whom to tell is forgotten", "TRUNCATE webhook_endpoints CASCADE"),
     ],
 )
 def test_what_only_grows_is_not_removed_either(stage: Scene, what: str, statement: str) -> None:

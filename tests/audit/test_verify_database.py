@@ -36,6 +36,8 @@ for line in sys.stdin:
 def told(shared_world: World) -> World:
     """An organisation to which everything has happened, and whose whole chain is sealed outside the database."""
     world, owner = shared_world, shared_world.people()
+    endpoint = owner.post("/v1/webhook-endpoints", {"url": "https://hooks.invalid/in"})["id"]
+    owner._http.patch(f"/v1/webhook-endpoints/{endpoint}", json={"disabled": True, "types": ["scope.stopped"]}).raise_for_status()
     settled = [world.pay(amount).json()["id"] for amount in (1050, 2000, 3000)]
     for payment in settled:
         assert world.settled(payment)["status"] == "settled"
@@ -232,6 +234,8 @@ BOOKS = {
     "a revocation undone": ("UPDATE scope_states SET epoch = 0 WHERE org_id = :org AND scope = 'mandate'", "revocation"),
     "a revocation of everything undone": ("UPDATE scope_states SET epoch = 0 WHERE org_id = :org AND scope = 'agent'", "revocation"),
     "another receipt": ("UPDATE revocations SET receipt = receipt || 'x' WHERE org_id = :org", "revocation_row"),
+    "another receiver of alerts": ("UPDATE webhook_endpoints SET url = 'https://eve.example/' WHERE org_id = :org", "webhook_endpoint"),
+    "fewer alerts": ("UPDATE webhook_endpoints SET types = '{scope.lifted}' WHERE org_id = :org", "webhook_endpoint"),
     "a stop undone": ("UPDATE scope_states SET stopped = false WHERE org_id = :org AND stopped", "stop_flag"),
     "another stop": ("UPDATE stops SET initiator = 'mem_' || repeat('0', 32) WHERE org_id = :org", "stop_row"),
     "a stop deleted": ("DELETE FROM stops WHERE org_id = :org", "row_missing"),

@@ -82,6 +82,8 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
             "open",
             "rul",
             "cns",
+            "whe",
+            "told",
         ]
     }
     with admin.transaction(), admin.cursor() as cursor:
@@ -105,12 +107,14 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
             [org, size[0], b"r" * 32, "codespar/log\n3\nroot\n"],
         )
         values = {**base, "id": made["key"], "rail": "sandbox", "livemode": False, "provider_account": f"account of {name}"}
-        insert(cursor, "rail_accounts", **values, sealed=SEALED)
+        # It is checked by nobody meanwhile: what its check said would be one record more.
+        insert(cursor, "rail_accounts", **values, sealed=SEALED, check_at="2099-01-31T12:00:00Z")
         allowed = {"scopes": ["accounts.read"], "status": "authorised", "address": "https://bank.example/yes"}
         until = {"expires_at": datetime.now(UTC) + timedelta(days=1), "due_at": "infinity", "requested_by": ids.wire("mem", owner)}
         told = {"id": made["cns"], "rail": "sandbox", "livemode": False, "provider_consent": f"consent of {name}"}
         insert(cursor, "consents", **base, **told, **allowed, **until)
         _reconciled(cursor, base, made, owner)
+        _told(cursor, base, made)
         cursor.execute("UPDATE private_keys SET sealed = %s WHERE org_id = %s AND purpose = 'mandate'", [SEALED, org])
         cursor.execute("SELECT id FROM access_tokens WHERE org_id = %s LIMIT 1", [org])
         token = cursor.fetchone()
@@ -249,6 +253,18 @@ def _reconciled(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[st
     insert(cursor, "discrepancy_resolutions", **base, discrepancy_id=made["dsc"], **closed)
     ruled = {"outcome": "settled", "reason_commit": "00" * 32, "evidence_commit": "00" * 32}
     insert(cursor, "payment_rulings", **base, id=made["rul"], payment_id=made["pay"], proposed_by=owner, **ruled)
+
+
+def _told(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UUID]) -> None:
+    cursor.execute(
+        "INSERT INTO webhook_endpoints (org_id, entry_id, id, livemode, url, types, status, cursor)"
+        " VALUES (%s, %s, %s, false, 'https://hooks.example/in', '{reconciliation.flagged,scope.stopped}', 'gone', 1)",
+        [*base.values(), made["whe"]],
+    )
+    insert(cursor, "webhook_secrets", org_id=base["org_id"], id=ids.new(), endpoint_id=made["whe"], sealed=SEALED)
+    delivery = {"org_id": base["org_id"], "endpoint_id": made["whe"], "seq": 1, "type": "scope.stopped", "attempts": 9}
+    last = {"answer": 410, "tried_at": "2026-01-31T12:00:00Z", "next_at": None}
+    insert(cursor, "webhook_deliveries", **delivery, id=made["told"], n=0, status="failed", **last)
 
 
 def pay(cursor: psycopg.Cursor[Any], base: dict[str, Any], made: dict[str, UUID], project: UUID, agent: UUID, **values: Any) -> None:

@@ -15,7 +15,7 @@ from tests.console.browsing import PASSWORD, browser, code, log_in, token
 from tests.console.rows import Tenant
 from tests.support import processes
 
-APPS = ("identity", "vault", "ledger", "wallets", "mandates", "rails")
+APPS = ("identity", "vault", "ledger", "wallets", "mandates", "rails", "alerts")
 # The list whose detail pages have each prefix; two lists have `key_` ids.
 LISTS = {
     "org": "identity/organisation",
@@ -43,6 +43,7 @@ LISTS = {
     "rcn": "rails/reconciliation",
     "dsc": "rails/discrepancy",
     "cns": "rails/consent",
+    "whe": "alerts/webhookendpoint",
 }
 
 
@@ -221,7 +222,13 @@ def test_a_wire_id_finds_its_row(tenants: tuple[Tenant, Tenant], mine: httpx2.Cl
 def test_no_page_shows_a_secret(stack: StackInfo, tenants: tuple[Tenant, Tenant], pages: dict[str, httpx2.Response]) -> None:
     with stack.cluster.postgres.connect(stack.database) as admin:
         query = "SELECT {} FROM codespar.{} WHERE org_id = %s"
-        columns = (("digest", "access_tokens"), ("sealed", "private_keys"), ("sealed", "rail_accounts"), ("sealed", "member_devices"))
+        columns = (
+            ("digest", "access_tokens"),
+            ("sealed", "private_keys"),
+            ("sealed", "rail_accounts"),
+            ("sealed", "member_devices"),
+            ("sealed", "webhook_secrets"),
+        )
         secrets = [bytes(row[0]) for column in columns for row in admin.execute(query.format(*column), [tenants[0].org])]
         secrets += [row[0].encode() for row in admin.execute(query.format("password", "members"), [tenants[0].org])]
     assert rows.SEALED in secrets

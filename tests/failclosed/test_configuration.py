@@ -43,6 +43,8 @@ ODD = {
     "CODESPAR_SECRET_KEY": ["", "short"],
     "CODESPAR_WAIT_SECONDS": ["", "soon", "-1", "nan", "inf", "1e9"],
     "CODESPAR_RAIL_SECONDS": ["", "x", "0", "-1", "nan", "inf"],
+    "CODESPAR_LAG_SECONDS": ["", "x", "59", "-1", "86401", "1.5"],
+    "CODESPAR_WEBHOOK_SECONDS": ["", "x", "0", "-1", "nan", "inf"],
     "CODESPAR_RECONCILE_SECONDS": ["", "x", "0", "-1", "61", "1.5"],
     "CODESPAR_BREAKER_SECONDS": ["", "x", "0", "-1", "nan", "inf"],
     "CODESPAR_SEND_SECONDS": ["", "x", "0", "-1", "nan", "inf"],

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.support import world as worlds
 from tests.support.world import BRL, World, key, later
 
 Json = dict[str, Any]
+ENDPOINT = {"url": "https://hooks.invalid/in", "types": ["scope.lifted"]}
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SERVICES = ("api", "console")
 # Needs a rail that sells things: tests/rails/test_x402_engine.py holds its good answer to the contract.
@@ -27,6 +29,7 @@ PREFIXES = {
     "consent": "cns",
     "counterparty": "ctp",
     "discrepancy": "dsc",
+    "endpoint": "whe",
     "entry": "ent",
     "mandate": "mnd",
     "member": "mem",
@@ -62,6 +65,10 @@ class Operation:
     def parameter(self) -> str | None:
         found = re.search(r"{(\w+)}", self.path)
         return found[1] if found else None
+
+    def at(self, ids: dict[str, str]) -> str:
+        """Its address with these ids in it."""
+        return re.sub(r"{(\w+)}", lambda found: ids[found[1]], self.path)
 
     def send(self, client: httpx2.Client, *, id: str = "", body: Json | None = None, **options: Any) -> httpx2.Response:
         """Call it with `id` in its path, under a fresh idempotency key."""
@@ -147,6 +154,8 @@ class Furnished:
             return reconciling.extra(world)
         if operation.id == "consents_revoke":
             return str(consenting.to_read(world)["id"])
+        if operation.id == "webhook_endpoints_delete":
+            return self.endpoint()
         if operation.id == "stops_lift":
             return str(world.stop("counterparty", self.ids["spare_counterparty"])["id"])
         return self.ids[operation.parameter or ""] if operation.parameter else ""
@@ -162,6 +171,24 @@ class Furnished:
         payment = self.world.settled(self.world.pay(300).json()["id"])
         assert payment["status"] == "needs_human", payment
         return str(payment["id"])
+
+    def endpoint(self) -> str:
+        """An endpoint that is told of nothing: it is disabled."""
+        made = self.world.people().post("/v1/webhook-endpoints", ENDPOINT)["id"]
+        self.world.people()._http.patch(f"/v1/webhook-endpoints/{made}", json={"disabled": True}).raise_for_status()
+        return str(made)
+
+    def told(self) -> str:
+        """An endpoint that something was told and that did not hear it, disabled since, so that nothing moves there any more."""
+        people = self.world.people()
+        made = people.post("/v1/webhook-endpoints", ENDPOINT | {"url": "https://localhost:9/in"})["id"]
+        people.post(f"/v1/webhook-endpoints/{made}/test")
+        until = time.monotonic() + 20
+        while not any(row["attempts"] for row in people.get(f"/v1/webhook-endpoints/{made}/deliveries")["data"]):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        people._http.patch(f"/v1/webhook-endpoints/{made}", json={"disabled": True}).raise_for_status()
+        return str(made)
 
     def ruling(self) -> str:
         """What a colleague proposed about such a payment."""
@@ -204,6 +231,10 @@ class Furnished:
             "wallets_create": {"agent": self.ids["agent"], "currency": "USD"},
             "wallets_fund": money,
             "wallets_return": money,
+            "webhook_endpoints_create": ENDPOINT,
+            "webhook_endpoints_replay": {"since": later(hours=-1)},
+            "webhook_endpoints_rotate": {"overlap_seconds": 1},
+            "webhook_endpoints_update": {"types": ["scope.stopped"]},
         }
 
 
@@ -247,9 +278,10 @@ def furnish(world: World) -> Furnished:
         "token": token,
         "wallet": world.wallet,
     }
-    ids["stop"] = world.stop("counterparty", ids["spare_counterparty"])["id"]
     consenting.ready(world)
     made = Furnished(world, ids, waiting["id"])
+    ids["endpoint"] = made.told()
+    ids["stop"] = world.stop("counterparty", ids["spare_counterparty"])["id"]
     ids["ruling"] = made.ruling()
     made.all_ids = [*ids.values(), proposed, waiting["id"], denied["id"], refund["id"], world.org]
     return made

@@ -121,6 +121,15 @@ JOIN stopped s ON s.seq < h.seq AND s.livemode = h.livemode AND NOT EXISTS (SELE
         WHEN 'rail' THEN s.target = y.rail ELSE true END
 ORDER BY 1
 
+-- check: webhook_endpoint
+-- People are told where they said, and of what they said.
+WITH last AS (SELECT DISTINCT ON (c #>> '{data,id}') c #>> '{data,id}' AS id, seq, c FROM @entries x
+              WHERE kind IN ('webhook_endpoint.created', 'webhook_endpoint.updated') ORDER BY c #>> '{data,id}', seq DESC)
+SELECT e.seq, @whe(w.id), 'is not told where or of what its record says.'
+FROM webhook_endpoints w JOIN last e ON e.id = @whe(w.id) LEFT JOIN ledger_openings o ON o.org_id = @org AND encode(o.commit, 'hex') = e.c #>> '{data,url_commit}'
+WHERE w.org_id = @org AND NOT coalesce(convert_from(o.value, 'UTF8') = w.url AND e.c #> '{data,types}' = to_jsonb(w.types)
+    AND e.c -> 'livemode' = to_jsonb(w.livemode), false) ORDER BY 1
+
 -- check: mandate_paused
 WITH last AS (SELECT DISTINCT ON (c #>> '{data,id}') c #>> '{data,id}' AS id, seq, kind FROM @entries x
               WHERE kind IN ('mandate.paused', 'mandate.resumed') ORDER BY c #>> '{data,id}', seq DESC)

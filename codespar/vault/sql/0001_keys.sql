@@ -68,13 +68,15 @@ CALL definer('public_keys(uuid)', '{codespar_agent,codespar_control,codespar_rai
 CREATE FUNCTION secret_rewrap(p_org uuid, p_table text, p_id uuid, p_old bytea, p_new bytea) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM enter(p_org);
-    IF (p_table = 'rail_accounts') <> (session_user = 'codespar_rail') THEN
+    IF (p_table IN ('rail_accounts', 'webhook_secrets')) <> (session_user = 'codespar_rail') THEN
         PERFORM refuse('secret_rewrap_table', 'each role wraps only the secrets that it may open');
     END IF;
     IF p_table = 'private_keys' THEN
         UPDATE private_keys SET sealed = p_new WHERE org_id = p_org AND id = p_id AND sealed = p_old;
     ELSIF p_table = 'rail_accounts' THEN
         UPDATE rail_accounts SET sealed = p_new WHERE org_id = p_org AND id = p_id AND sealed = p_old;
+    ELSIF p_table = 'webhook_secrets' THEN
+        UPDATE webhook_secrets SET sealed = p_new WHERE org_id = p_org AND id = p_id AND sealed = p_old;
     ELSIF p_table = 'member_devices' THEN
         UPDATE member_devices SET sealed = p_new WHERE org_id = p_org AND id = p_id AND sealed = p_old;
     ELSE
