@@ -25,21 +25,9 @@ from codespar.lib import cards, pointers
 # Nothing else has these letters in it: they count anywhere in a name, also where no separator stands.
 _ANYWHERE = (
     *("password", "passwd", "passphrase", "passcode", "passwort", "kennwort", "wachtwoord", "contrasena", "motdepasse", "palavrapasse"),
-    *(
-        "minhasenha",
-        "suasenha",
-        "novasenha",
-        "pincode",
-        "pinnumber",
-        "cardpin",
-        "userpin",
-        "atmpin",
-        "cardcvv",
-        "cvvcode",
-        "otpcode",
-        "smsotp",
-    ),
-    *("onetimecode", "securitycode", "securityanswer", "secretanswer", "codigodeseguranca", "codigoseguranca", "mothersmaidenname"),
+    *("minhasenha", "suasenha", "novasenha", "pincode", "pinnumber", "cardpin", "userpin", "atmpin"),
+    *("cardcvv", "cvvcode", "otpcode", "smsotp", "onetimecode", "securitycode", "securityanswer", "secretanswer"),
+    *("codigodeseguranca", "codigoseguranca", "mothersmaidenname"),
 )
 # These are a credential as a word of their own.
 _WORDS = frozenset(
@@ -50,20 +38,14 @@ _WORDS = frozenset(
 )
 # These are one as words that follow each other.
 _PHRASES = frozenset(
-    [
-        *(("security", "answer"), ("security", "question"), ("security", "code"), ("secret", "answer"), ("secret", "question")),
-        *(("one", "time", "code"), ("verification", "code"), ("auth", "code"), ("sms", "code"), ("mfa", "code"), ("2fa", "code")),
-        *(
-            ("two", "factor", "code"),
-            ("login", "code"),
-            ("access", "code"),
-            ("recovery", "code"),
-            ("recovery", "phrase"),
-            ("seed", "phrase"),
-        ),
-        *(("codigo", "seguranca"), ("codigo", "de", "seguranca"), ("resposta", "secreta"), ("clave", "secreta"), ("palavra", "passe")),
-        *(("mother", "s", "maiden", "name"), ("mothers", "maiden", "name")),
-    ]
+    tuple(phrase.split())
+    for phrase in (
+        *("security answer", "security question", "security code", "secret answer", "secret question"),
+        *("one time code", "verification code", "auth code", "sms code", "mfa code", "2fa code", "two factor code"),
+        *("login code", "access code", "recovery code", "recovery phrase", "seed phrase"),
+        *("codigo seguranca", "codigo de seguranca", "resposta secreta", "clave secreta", "palavra passe"),
+        *("mother s maiden name", "mothers maiden name"),
+    )
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BREAK = re.compile(r"[^a-z0-9]+")

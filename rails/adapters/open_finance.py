@@ -92,11 +92,7 @@ class OpenFinanceAdapter(OpenFinanceBank):
             if PAY not in self._consents:
                 self._ask_for_nothing(deadline)
         except Unreadable as error:
-            known = error.code == "unauthorized"
-            return (
-                Check(name="reachable", ok=known, detail="the bank answers" if known else str(error)),
-                Check(name="account", ok=False, detail=str(error)),
-            )
+            return judging.unfit(error.code, str(error))
         holds = paying is not None and paying.status is ConsentStatus.AUTHORISED
         told = "the holder's consent to pay holds at the bank" if holds else "no consent to pay (payments.initiate) holds at the bank"
         return (
@@ -131,7 +127,7 @@ class OpenFinanceAdapter(OpenFinanceBank):
         try:
             amount, payee = _fitted(instruction)
         except NotSendable as error:
-            return _unsent(error.code, error.reason)
+            return judging.unsent(error.code, error.reason)
         data = {
             "recurringConsentId": instruction.consent,
             "date": f"{self._clock():%Y-%m-%d}",
@@ -147,7 +143,7 @@ class OpenFinanceAdapter(OpenFinanceBank):
     def query(self, instruction: Instruction, deadline: float) -> Outcome:
         """What the bank has under our key: the payments of its consent are read until it is found."""
         if instruction.consent is None:
-            return _unsent("consent_missing", "the payment names no consent to ask about")
+            return judging.unsent("consent_missing", "the payment names no consent to ask about")
         since = instruction.send_by.astimezone(UTC) - timedelta(days=2)
         asked = {"recurringConsentId": instruction.consent, "startDate": f"{since:%Y-%m-%d}", "endDate": f"{self._tomorrow():%Y-%m-%d}"}
         for page in range(1, MOST_PAGES + 1):
@@ -162,7 +158,7 @@ class OpenFinanceAdapter(OpenFinanceBank):
             found = judging.outcome(done, judge, asks=True, repeats=False)
             if found.result is not Result.NOT_FOUND or not more:
                 return found
-        return _unsent("too_many", "the consent has more payments than are read at once")
+        return judging.unsent("too_many", "the consent has more payments than are read at once")
 
     def capture(self, instruction: Instruction, deadline: float) -> Outcome:
         """A payment reserves nothing for us: what the bank has accepted it settles by itself."""
@@ -174,7 +170,7 @@ class OpenFinanceAdapter(OpenFinanceBank):
 
     def refund(self, instruction: RefundInstruction, deadline: float) -> Outcome:
         """Who initiated a payment cannot ask for it back."""
-        return _unsent("refund_unsupported", "who initiated a payment cannot ask for its return")
+        return judging.unsent("refund_unsupported", "who initiated a payment cannot ask for its return")
 
     def query_refund(self, instruction: RefundInstruction, deadline: float) -> Outcome:
         """None was ever sent."""
@@ -241,7 +237,3 @@ def _deposit(line: StatementLine, account: str, raw: bytes) -> Deposit:
         at=line.at,
         raw=raw,
     )
-
-
-def _unsent(code: str, reason: str) -> Outcome:
-    return Outcome(result=Result.UNKNOWN, reason=reason, provider_id=None, sent=False, raw=b"", request=b"", code=code)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from codespar.lib import pix
 from rails.adapters import open_finance_answers, reading
 from rails.adapters.base import Consent, ConsentAsk, ConsentStatus, Reading, StatementLine, Unreadable
-from rails.adapters.exchange import Exchange, exchange, safe_url, utc_now
+from rails.adapters.exchange import Exchange, bearer, exchange, safe_url, utc_now
 
 T = TypeVar("T")
 CONSENTS, RECURRING = "/open-banking/consents/v3/consents", "/open-banking/automatic-payments/v2/recurring-consents"
@@ -32,7 +32,8 @@ LARGEST = 512 * 1024
 class OpenFinanceBank:
     """One account's bank. `consents` are those that hold, by what each allows.
 
-    Raises ValueError when `base_url` is neither https nor http on a loopback address. `clock` is what `send_by` is compared with.
+    Raises ValueError when `base_url` is neither https nor http on a loopback address, and for an `api_key` that cannot stand in a header.
+    `clock` is what `send_by` is compared with.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class OpenFinanceBank:
     ) -> None:
         self._base_url, self._consents, self._clock = safe_url(base_url), dict(consents or {}), clock
         self._own = account
-        self._credentials = {"Authorization": f"Bearer {api_key}"}
+        self._credentials = bearer(api_key)
 
     def register(self, ask: ConsentAsk, deadline: float) -> Consent:
         """Ask the bank for the consent; its holder says yes or no at its address. Raises `Unreadable`."""
