@@ -10,7 +10,7 @@ import httpx2
 
 from rails.adapters.digests import base62
 from rails.iso20022 import words
-from tests.support import dollars
+from tests.support import consenting, dollars
 from tests.support.world import World
 from tests.support.x402 import Market
 
@@ -40,6 +40,8 @@ WRITINGS = {
     "pix": Writing(base62, _short),
     "card": Writing(bytes.hex, bytes.hex),
     "wire": Writing(_short, _short, lambda name: name.replace("_", "-"), parts=False),
+    # Only so much of our key is a key there: the rest of it stands behind our reference.
+    "open_finance": Writing(lambda digest: base62(digest)[:40], _short, back=False),
     # An authorization says whom and how much, and nothing of what for.
     "x402": Writing(bytes.hex, bytes.hex, lambda name: "", back=False),
 }
@@ -75,6 +77,8 @@ class Account:
         """What is in the bank's own book now; `more` is with what came in over the account that every world has."""
         bank = httpx2.get(f"{world.info.sandbox_url}/_ledger", timeout=30).json()
         payments, refunds = ([row for row in bank[kind] if row["account"] == self.name] for kind in ("payments", "refunds"))
+        if self.rail == "open_finance":
+            payments = [row | {"reference": row["reference"].partition(" ")[0]} for row in payments]
         here = 0 if self.name == world.account else bank["balances"][self.name] - self.opening
         return Book(payments, refunds, bank["balances"][world.account] + here)
 
@@ -107,7 +111,7 @@ def on_chain(world: World, market: Market, merchant: str) -> Address:
 
 def opened(world: World, rail: str) -> Account:
     """The world's account at the bank of `rail`, connected, with somebody who is paid there."""
-    return {"sandbox": usual, "pix": _pix, "card": _card, "wire": _wire}[rail](world)
+    return {"sandbox": usual, "pix": _pix, "card": _card, "wire": _wire, "open_finance": _open_finance}[rail](world)
 
 
 def _pix(world: World) -> Account:
@@ -129,6 +133,14 @@ def _card(world: World) -> Account:
     card = {"account": name, "brand": "visa", "last4": "4242", "id": f"pm_{secrets.token_hex(8)}"}
     _open(world, "card", name, f"whsec_{secrets.token_hex(16)}", method=card)
     return _account(world, "card", name, {"type": "card_merchant", "value": SHOP})
+
+
+def _open_finance(world: World) -> Account:
+    name = consenting.connect(world, OPENING)
+    consenting.authorised(world, consenting.to_read(world))
+    consenting.authorised(world, consenting.to_pay(world, total=OPENING))
+    consenting.ready(world)
+    return _account(world, "open_finance", name, {"type": "pix_key", "value": "+55 (11) 98765-4322", "rails": ["open_finance"]})
 
 
 def _open(world: World, rail: str, name: str, secret: str, method: Json | None = None) -> None:

@@ -35,7 +35,7 @@ from tests.support.x402 import Market
 
 FAULTS = int(os.environ.get("CODESPAR_TEST_RAIL_FAULTS", "40"))
 SEED = int(os.environ.get("CODESPAR_TEST_SEED", secrets.randbelow(10**9)))
-RAILS = os.environ.get("CODESPAR_TEST_RAILS", "sandbox pix card wire x402").split()
+RAILS = os.environ.get("CODESPAR_TEST_RAILS", "sandbox pix card wire open_finance x402").split()
 # A long run has requests that come far too late, and waits as long as the rails say that it takes to know. A short one has a hasty rail.
 LONG = FAULTS > 100
 # Money comes in over the sandbox's rail, whatever it goes out by.

@@ -11,6 +11,10 @@ from psycopg.types.json import Jsonb
 
 from tests.support.world import World, key, raw_id
 
+_SETTLED_BY = """
+SELECT r.source FROM attempt_results r JOIN attempts a ON a.id = r.attempt_id WHERE a.payment_id = %s AND r.result = 'settled'
+"""
+
 
 def status_of(answer: httpx2.Response) -> str:
     assert answer.status_code == 201, answer.text
@@ -49,7 +53,10 @@ def test_what_the_rail_booked_and_did_not_say_is_found_by_asking(world: World, f
     assert world.settled(payment, 40)["status"] == "settled"
     assert len(world.provider_payments()) == 1
     states = world.rows("SELECT to_state FROM payment_transitions WHERE payment_id = %s ORDER BY at", raw_id(payment))
-    assert [row["to_state"] for row in states] == ["authorized", "submitted", "uncertain", "settled"]
+    # Who reads the statement while the call still waits is told before anybody could be in doubt.
+    assert [row["to_state"] for row in states if row["to_state"] != "uncertain"] == ["authorized", "submitted", "settled"]
+    told = world.rows(_SETTLED_BY, raw_id(payment))
+    assert [row["source"] for row in told] in (["query"], ["statement"])
 
 
 @pytest.mark.parametrize("fault", ["timeout_before", "disconnect_before", "unavailable", "rubbish"])

@@ -63,7 +63,7 @@ def test_what_is_reserved_when_its_mandate_is_revoked_is_let_go(world: World, sh
 
 def test_an_account_is_connected_with_what_its_rail_needs_and_nothing_else(world: World) -> None:
     body = {"rail": "card", "account": "acct_x", "api_key": "k", "webhook_secret": "whsec_x"}
-    for wrong in ({}, {"secrets": {"payment_method": "pm_1", "pin": "1"}}, {"secrets": {"payment_method": 1}}):
+    for wrong in ({}, {"secrets": {"payment_method": "pm_1", "colour": "1"}}, {"secrets": {"payment_method": 1}}):
         answer = world.people().send("/v1/rail-accounts", body | wrong)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), answer.text
     unknown = world.people().send("/v1/rail-accounts", body | {"rail": "cheque"})
