@@ -55,5 +55,6 @@ def _checks(row: RailAccount) -> tuple[Check, ...]:
 
 def _write(row: RailAccount, ready: bool, found: list[dict[str, Any]]) -> None:
     wire = ids.wire("key", row.id)
-    data = {"id": wire, "rail": row.rail, "ready": ready, "checks": found}
+    credential = ids.wire("ent", row.credential_entry)
+    data = {"id": wire, "rail": row.rail, "credential": credential, "ready": ready, "checks": found}
     booking.write("rail_account_checked", org=row.org_id, livemode=row.livemode, kind="rail_account.checked", subject=wire, data=data)

@@ -15,18 +15,23 @@ from rails.adapters.base import Capabilities
 from rails.models import Discrepancy, DiscrepancyResolution, Reconciliation
 
 
-class RailAccountIn(fields.Strict):
+class CredentialIn(fields.Strict):
     """What the provider gave: `api_key`, what its notices are signed with, and in `secrets` what its rail needs besides (docs/rails.md)."""
 
-    rail = fields.Slug()
-    account = fields.Text(longest=100)
     api_key = fields.Text(longest=500, required=False)
     webhook_secret = fields.Text(longest=500, required=False)
     secrets = fields.Texts(longest=500, required=False)
 
     def validate(self, body: dict[str, Any]) -> dict[str, Any]:
-        named = {name: body[name] for name in ("api_key", "webhook_secret") if name in body}
-        return {"rail": body["rail"], "account": body["account"], "secrets": {**body.get("secrets", {}), **named}}
+        named = {name: body.pop(name) for name in ("api_key", "webhook_secret") if name in body}
+        return body | {"secrets": {**body.get("secrets", {}), **named}}
+
+
+class RailAccountIn(CredentialIn):
+    """An account at a rail, with its credential."""
+
+    rail = fields.Slug()
+    account = fields.Text(longest=100)
 
 
 class CheckOut(serializers.Serializer[Any]):

@@ -58,6 +58,20 @@ class RailAccountPreflight(Endpoint):
         return Response(rail_serializers.rail_account(rail_queries.rail_account(caller.org, named)))
 
 
+class RailAccountRotate(Endpoint):
+    """Another credential for the same account. It is checked at once, and no payment leaves over it before it has passed."""
+
+    scopes = {"POST": "rails:write"}
+
+    @extend_schema(
+        operation_id="rail_accounts_rotate", request=rail_serializers.CredentialIn, responses={200: rail_serializers.RailAccountOut}
+    )
+    def post(self, request: Request, account: str) -> Response:
+        caller, named = principal(request), pages.path_id(account, "key", "account at a rail")
+        connections.rotate(caller, named, fields.read(rail_serializers.CredentialIn, request)["secrets"])
+        return Response(rail_serializers.rail_account(rail_queries.rail_account(caller.org, named)))
+
+
 class Reconciliations(Endpoint):
     """What came of each look at the providers' own records, the newest first."""
 

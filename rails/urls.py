@@ -32,6 +32,7 @@ people = [
     path("v1/rulings/<str:ruling>/confirm", views.RulingConfirm.as_view()),
     path("v1/rail-accounts", rail_views.RailAccounts.as_view()),
     path("v1/rail-accounts/<str:account>/preflight", rail_views.RailAccountPreflight.as_view()),
+    path("v1/rail-accounts/<str:account>/rotate", rail_views.RailAccountRotate.as_view()),
     path("v1/reconciliations", rail_views.Reconciliations.as_view()),
     path("v1/discrepancies", rail_views.Discrepancies.as_view()),
     path("v1/discrepancies/<str:discrepancy>", rail_views.DiscrepancyDetail.as_view()),

@@ -24,7 +24,7 @@ SPOKEN: tuple[tuple[str, str, str], ...] = (
     ("agent.created", "$.data.id", "agents"),
     ("member.created", "$.data.id", "members"),
     ("token.created token.rotated", "$.data.token.id", "access_tokens"),
-    ("rail_account.added", "$.data.id", "rail_accounts"),
+    ("rail_account.added rail_account.rotated", "$.data.id", "rail_accounts"),
     ("consent.registered consent.answered consent.revoked", "$.data.id", "consents"),
     ("consent.read", "$.data.id", "consent_reads"),
     ("wallet.created", "$.data.id", "accounts"),

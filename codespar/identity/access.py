@@ -31,7 +31,7 @@ SCOPES: dict[str, str] = {
     "reconciliations:read": "read reconciliations",
     "discrepancies:read": "read what the provider's records and ours do not agree on",
     "discrepancies:resolve": "close a discrepancy",
-    "rails:write": "register an account at a provider",
+    "rails:write": "connect an account at a provider, and replace its credential",
     "consents:read": "read consents of the holders of accounts",
     "consents:write": "register a consent",
     "consents:revoke": "revoke a consent, for ever",

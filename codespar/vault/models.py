@@ -29,6 +29,7 @@ class RailAccount(TenantModel):
     livemode = models.BooleanField()
     provider_account = models.TextField()
     sealed = models.BinaryField()
+    credential_entry = models.UUIDField()
     ready = models.BooleanField()
     failed = models.TextField(null=True)
     checks = models.JSONField()

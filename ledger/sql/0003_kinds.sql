@@ -13,6 +13,7 @@ INSERT INTO ledger_kinds (kind) VALUES
     ('token.rotated'),
     ('token.revoked'),
     ('rail_account.added'),
+    ('rail_account.rotated'),
     ('rail_account.checked'),
     ('consent.registered'),
     ('consent.answered'),

@@ -17,6 +17,8 @@ from rails.adapters import ADAPTERS
 from rails.adapters.base import Connection
 
 _CHECKED = "SELECT checked_at FROM rail_accounts WHERE org_id = %s AND id = %s"
+_NAMED = "SELECT rail, provider_account FROM rail_accounts WHERE org_id = %s AND id = %s AND livemode = %s"
+_NO_ACCOUNT = "There is no such account at a rail."
 _NOWHERE = "https://rail.invalid"
 _NO_RAIL = "There is no such rail: docs/rails.md lists them."
 
@@ -31,8 +33,7 @@ def connect(principal: Principal, *, rail: str, provider_account: str, secrets: 
     provider_account = _checked(rail, provider_account, secrets)
     account = ids.new()
     wire = ids.wire("key", account)
-    bound = keys.aad(principal.org, f"rail:{rail}", provider_account)
-    sealed = envelope.seal(canonical.dumps(dict(secrets)), keys=keys.master(), aad=bound)
+    sealed = _sealed(principal.org, rail, provider_account, secrets)
     data = {"id": wire, "rail": rail, "provider_account": provider_account}
     record = acting.draft(principal, kind="rail_account.added", subject=wire, data=data)
     refusals = {
@@ -46,12 +47,30 @@ def connect(principal: Principal, *, rail: str, provider_account: str, secrets: 
     return account
 
 
+def rotate(principal: Principal, account: UUID, secrets: Mapping[str, str]) -> None:
+    """Put another credential in the place of the account's own: all of its secrets anew. The account stays what it is.
+
+    Raises `NotFound`, and `Invalid` for secrets that `connect` would not take either. A crash leaves the old credential, or the new one
+    with its record. It is checked at once, and until it has passed its checks no payment leaves over the account.
+    """
+    principals.require(principal, "rails:write")
+    [found] = db.read(principal.org, (_NAMED, [str(principal.org), str(account), principal.livemode]))
+    if not found:
+        raise NotFound(_NO_ACCOUNT)
+    rail, wire = found[0]["rail"], ids.wire("key", account)
+    provider_account = _checked(rail, found[0]["provider_account"], secrets)
+    sealed = _sealed(principal.org, rail, provider_account, secrets)
+    record = acting.draft(principal, kind="rail_account.rotated", subject=wire, data={"id": wire, "rail": rail})
+    acting.write(principal, "rail_account_rotate", record, sealed, now=clock.now())
+    wait_for_check(principal, account, rail, None)
+
+
 def preflight(principal: Principal, account: UUID) -> bool:
     """Have the account checked now, and wait for it a while. Returns False when that did not come in time. Raises `NotFound`."""
     principals.require(principal, "rails:write")
     asked = db.call("rail_check_ask", principal.org, principal.digest, account, refusals=acting.COMMON)
     if asked is None:
-        raise NotFound("There is no such account at a rail.")
+        raise NotFound(_NO_ACCOUNT)
     return wait_for_check(principal, account, asked["rail"], asked["checked_at"])
 
 
@@ -69,6 +88,10 @@ def wait_for_check(principal: Principal, account: UUID, rail: str, before: str |
         db.release()
         hints.wait(account, 1.0)
     return False
+
+
+def _sealed(org: UUID, rail: str, account: str, secrets: Mapping[str, str]) -> bytes:
+    return envelope.seal(canonical.dumps(dict(secrets)), keys=keys.master(), aad=keys.aad(org, f"rail:{rail}", account))
 
 
 def _checked(rail: str, account: str, secrets: Mapping[str, str]) -> str:

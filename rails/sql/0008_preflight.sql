@@ -35,7 +35,7 @@ BEGIN
 END $$;
 CALL definer('rail_account_same(uuid,uuid)', '{codespar_rail}');
 
--- kind: rail_account.checked. The record decides what the row says.
+-- kind: rail_account.checked. The record decides what the row says, of the credential that it names and no other.
 CREATE FUNCTION rail_account_checked(p_org uuid, p_content bytea, p_sig bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     c jsonb;
@@ -51,13 +51,33 @@ BEGIN
     UPDATE rail_accounts SET ready = (d->>'ready')::boolean, checks = d->'checks', checked_at = clock_timestamp(),
         failed = (SELECT k->>'name' FROM jsonb_array_elements(d->'checks') WITH ORDINALITY t (k, n) WHERE NOT (k->>'ok')::boolean ORDER BY n LIMIT 1),
         check_at = clock_timestamp() + check_again((d->>'ready')::boolean), entry_id = unwire('ent', c->>'id')
-    WHERE org_id = p_org AND id = unwire('key', d->>'id') AND livemode = (c->>'livemode')::boolean;
+    WHERE org_id = p_org AND id = unwire('key', d->>'id') AND livemode = (c->>'livemode')::boolean
+      AND credential_entry = unwire('ent', d->>'credential');
     IF NOT FOUND THEN
-        PERFORM refuse('rail_accounts_known', 'there is no such account in this mode');
+        PERFORM refuse('rail_accounts_known', 'there is no such account in this mode, or it has another credential by now');
     END IF;
     RETURN record_append(p_org, p_content, p_sig, c);
 END $$;
 CALL definer('rail_account_checked(uuid,bytea,bytea)', '{codespar_rail}');
+
+-- kind: rail_account.rotated. What passed the checks was the credential of before: the new one carries no money until it has.
+CREATE FUNCTION rail_account_rotate(p_org uuid, p_digest bytea, p_content bytea, p_sig bytea, p_openings jsonb, p_sealed bytea) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    c jsonb;
+    p principal;
+BEGIN
+    PERFORM enter(p_org);
+    c := record_open(p_org, p_content, '{rail_account.rotated}');
+    p := caller(p_org, p_digest, 'rails:write', c);
+    UPDATE rail_accounts SET sealed = p_sealed, credential_entry = unwire('ent', c->>'id'), ready = false, failed = NULL, checks = '[]',
+        checked_at = NULL, check_at = clock_timestamp(), entry_id = unwire('ent', c->>'id')
+    WHERE org_id = p_org AND id = unwire('key', c #>> '{data,id}') AND rail = c #>> '{data,rail}' AND livemode = p.livemode;
+    IF NOT FOUND THEN
+        PERFORM refuse('rail_accounts_known', 'there is no such account in this mode');
+    END IF;
+    RETURN record_append(p_org, p_content, p_sig, c, p_openings);
+END $$;
+CALL definer('rail_account_rotate(uuid,bytea,bytea,bytea,jsonb,bytea)', '{codespar_control}');
 
 -- Somebody wants to know now. Returns when it was checked last, as a row; null when there is no such account.
 CREATE FUNCTION rail_check_ask(p_org uuid, p_digest bytea, p_id uuid) RETURNS jsonb LANGUAGE plpgsql AS $$

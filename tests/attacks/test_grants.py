@@ -76,6 +76,7 @@ FUNCTIONS: dict[str, set[str]] = {
         "policy_write(uuid,bytea,bytea,bytea,jsonb)",
         "project_create(uuid,bytea,bytea,bytea,jsonb)",
         "rail_account_add(uuid,bytea,bytea,bytea,jsonb,bytea)",
+        "rail_account_rotate(uuid,bytea,bytea,bytea,jsonb,bytea)",
         "rail_check_ask(uuid,bytea,uuid)",
         "refund_create(uuid,bytea,bytea,bytea,jsonb)",
         "revoke(uuid,bytea,bytea,bytea,jsonb,text)",

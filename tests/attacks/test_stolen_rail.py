@@ -375,14 +375,18 @@ def test_a_run_that_is_over_stores_and_opens_nothing(rail: Any, shared_world: Wo
 def test_an_account_is_called_ready_only_by_checks_that_passed(rail: Any, shared_world: World) -> None:
     [account] = [one["id"] for one in shared_world.people().get("/v1/rail-accounts")["data"]]
 
-    def told(ready: bool, *passed: bool, named: str = account) -> str:
+    [row] = books.look(shared_world, "SELECT credential_entry FROM rail_accounts WHERE id = %s", raw_id(account))
+    current = ids.wire("ent", row["credential_entry"])
+
+    def told(ready: bool, *passed: bool, named: str = account, credential: str = current) -> str:
         checks = [{"name": "account", "ok": ok, "detail": "a test"} for ok in passed]
-        data = {"id": named, "rail": "sandbox", "ready": ready, "checks": checks}
+        data = {"id": named, "rail": "sandbox", "credential": credential, "ready": ready, "checks": checks}
         record = rail.pen.record("rail_account.checked", data, changes={"actor": PROCESS})
         return str(rail.pen.outcome("rail", "rail_account_checked", rail.pen.org, record["content"], record["sig"]))
 
     assert told(True, True, False) == told(False, True) == "record_shape"
     assert told(True, True, named=ids.wire("key", ids.new())) == "rail_accounts_known"
+    assert told(True, True, credential=ids.wire("ent", ids.new())) == "rail_accounts_known"
     assert shared_world.pay(1).status_code == 201
     assert told(False, True, False) == "done"
     denied = shared_world.pay(1)

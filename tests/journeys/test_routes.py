@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from codespar.lib import ids
 from tests.support import verifying
 from tests.support.world import World
 
@@ -100,6 +101,41 @@ def test_a_rail_that_comes_back_is_ready_once_it_was_asked(world: World) -> None
     change_key(world, world.api_key)
     assert world.people().post(f"/v1/rail-accounts/{account['id']}/preflight")["ready"] is True
     assert world.pay(109).json()["status"] == "settled"
+
+
+def test_another_credential_takes_the_place_of_one_that_the_bank_does_not_take_any_more(world: World) -> None:
+    account = world.people().get("/v1/rail-accounts")["data"][0]
+    path, new = f"/v1/rail-accounts/{account['id']}/rotate", {"webhook_secret": world.webhook_secret}
+    fresh = secrets.token_urlsafe(24)
+    change_key(world, fresh)
+    # Who puts the old one there again is told so, and it carries nothing.
+    assert world.people().post(path, new | {"api_key": world.api_key})["ready"] is False
+    denied = world.pay(110)
+    assert (denied.status_code, denied.json()["code"]) == (403, "rail_not_ready")
+    rotated = world.people().post(path, new | {"api_key": fresh})
+    assert rotated | {"checked_at": None} == account | {"checked_at": None}
+    assert world.pay(111).json()["status"] == "settled"
+    told = [entry["content"] for entry in world.entries() if entry["subject"] == account["id"]]
+    rotations = [f"rail_account.{step}" for step in ("added", "checked", "rotated", "checked", "rotated", "checked")]
+    assert [(one["kind"], one["data"].get("ready")) for one in told] == list(
+        zip(rotations, [None, True, None, False, None, True], strict=True)
+    )
+    assert fresh not in str(told) and world.api_key not in str(told)
+    assert verifying.complaints(world) == []
+
+
+def test_a_credential_that_does_not_fit_replaces_nothing(world: World, shared_world: World) -> None:
+    account = world.people().get("/v1/rail-accounts")["data"][0]
+    path, new = f"/v1/rail-accounts/{account['id']}/rotate", {"api_key": world.api_key, "webhook_secret": world.webhook_secret}
+    for wrong in ({"api_key": "k"}, {}, new | {"secrets": {"colour": "1"}}, new | {"api_key": ""}, new | {"rail": "sandbox"}):
+        answer = world.people().send(path, wrong)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request"), answer.text
+    assert shared_world.people().send(path, new).status_code == 404
+    assert world.people().send(f"/v1/rail-accounts/{ids.wire('key', ids.new())}/rotate", new).status_code == 404
+    for role in ("finance", "oncall", "auditor"):
+        assert world.people(role).send(path, new).status_code == 403
+    assert world.people().get("/v1/rail-accounts")["data"] == [account]
+    assert world.pay(112).json()["status"] == "settled"
 
 
 def change_key(world: World, api_key: str) -> None:

@@ -156,6 +156,8 @@ class Furnished:
             return str(consenting.to_read(world)["id"])
         if operation.id == "webhook_endpoints_delete":
             return self.endpoint()
+        if operation.id == "rail_accounts_rotate":
+            return next(row["id"] for row in people.get("/v1/rail-accounts")["data"] if row["rail"] == "sandbox")
         if operation.id == "stops_lift":
             return str(world.stop("counterparty", self.ids["spare_counterparty"])["id"])
         return self.ids[operation.parameter or ""] if operation.parameter else ""
@@ -224,6 +226,7 @@ class Furnished:
             "policies_write_version": rules,
             "projects_create": {"name": key()},
             "rail_accounts_create": account,
+            "rail_accounts_rotate": {"api_key": self.world.api_key, "webhook_secret": self.world.webhook_secret},
             "revocations_create": {"scope": "agent", "id": self.ids["spare_agent"], "reason": "a test"},
             "stops_create": {"scope": "counterparty", "id": self.ids["spare_counterparty"], "reason": "a test"},
             "tokens_create": {"holder": self.ids["agent"], "name": "t", "expires_at": later(days=1)},

@@ -264,8 +264,8 @@ BEGIN
     IF NOT FOUND AND NOT EXISTS (SELECT FROM provider_accounts WHERE rail = d->>'rail' AND provider_account = d->>'provider_account' AND org_id = p_org) THEN
         PERFORM refuse('provider_accounts_one_organisation', 'this provider account belongs to another organisation');
     END IF;
-    INSERT INTO rail_accounts (org_id, id, rail, livemode, provider_account, sealed, entry_id)
-    VALUES (p_org, unwire('key', d->>'id'), d->>'rail', p.livemode, d->>'provider_account', p_sealed, unwire('ent', c->>'id'));
+    INSERT INTO rail_accounts (org_id, id, rail, livemode, provider_account, sealed, credential_entry, entry_id)
+    VALUES (p_org, unwire('key', d->>'id'), d->>'rail', p.livemode, d->>'provider_account', p_sealed, unwire('ent', c->>'id'), unwire('ent', c->>'id'));
     RETURN record_append(p_org, p_content, p_sig, c, p_openings);
 END $$;
 CALL definer('rail_account_add(uuid,bytea,bytea,bytea,jsonb,bytea)', '{codespar_control}');

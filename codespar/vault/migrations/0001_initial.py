@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
                 ('livemode', models.BooleanField()),
                 ('provider_account', models.TextField()),
                 ('sealed', models.BinaryField()),
+                ('credential_entry', models.UUIDField()),
                 ('ready', models.BooleanField()),
                 ('failed', models.TextField(null=True)),
                 ('checks', models.JSONField()),

@@ -28,6 +28,8 @@ CREATE TABLE rail_accounts (
     livemode boolean NOT NULL,
     provider_account text NOT NULL,
     sealed bytea NOT NULL,
+    -- The record that brought the credential: a check speaks of one credential.
+    credential_entry uuid NOT NULL,
     -- Whether it carries money: what the last preflight check said, and which of its checks failed first. Never checked is not ready.
     ready boolean NOT NULL DEFAULT false,
     failed text,
@@ -42,7 +44,7 @@ CREATE TABLE rail_accounts (
     CONSTRAINT rail_accounts_account UNIQUE (org_id, rail, provider_account)
 );
 CALL tenant_table('rail_accounts', '{codespar_rail}');
-GRANT SELECT (org_id, id, rail, livemode, provider_account, ready, failed, checks, checked_at, created_at, entry_id) ON rail_accounts TO codespar_control, codespar_auditor, codespar_agent;
+GRANT SELECT (org_id, id, rail, livemode, provider_account, ready, failed, checks, checked_at, created_at, entry_id, credential_entry) ON rail_accounts TO codespar_control, codespar_auditor, codespar_agent;
 
 -- Not a tenant's table: it says which tenant a provider's account belongs to. Nobody reads it but the function that claims.
 CREATE TABLE provider_accounts (
