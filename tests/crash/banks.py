@@ -22,13 +22,17 @@ IBAN = "DE89370400440532013000/COBADEFFXXX"
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """How a bank writes our key of a payment and of a refund, and our reference. `back`: payments can come back; `parts`: in parts."""
+    """How a bank writes our key of a payment and of a refund, and our reference. `back`: payments can come back; `parts`: in parts.
+
+    `callers` ask at once: as many as the bank keeps up with on a full machine.
+    """
 
     payment: Callable[[bytes], str]
     refund: Callable[[bytes], str]
     reference: Callable[[str], str] = str
     back: bool = True
     parts: bool = True
+    callers: int = 10
 
 
 def _short(digest: bytes) -> str:
@@ -43,7 +47,7 @@ WRITINGS = {
     # Only so much of our key is a key there: the rest of it stands behind our reference.
     "open_finance": Writing(lambda digest: base62(digest)[:40], _short, back=False),
     # An authorization says whom and how much, and nothing of what for.
-    "x402": Writing(bytes.hex, bytes.hex, lambda name: "", back=False),
+    "x402": Writing(bytes.hex, bytes.hex, lambda name: "", back=False, callers=2),
 }
 
 

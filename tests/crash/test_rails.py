@@ -40,7 +40,6 @@ RAILS = os.environ.get("CODESPAR_TEST_RAILS", "sandbox pix card wire open_financ
 LONG = FAULTS > 100
 # Money comes in over the sandbox's rail, whatever it goes out by.
 PROXIES = tuple(dict.fromkeys(["sandbox", *RAILS]))
-CALLERS = 10
 MONEY = 10**8
 # A rail is asked ever more rarely, and an authorization can be used for minutes before the chain has the last word.
 PATIENCE = 700
@@ -87,10 +86,10 @@ def plan(seed: int, rail: str, count: int) -> list[Strike]:
     return found
 
 
-def struck(rail: str, proxies: list[RequestProxy], load: Load) -> float:
+def struck(rail: str, proxies: list[RequestProxy], load: Load, callers: int) -> float:
     """Run the load until the whole plan has happened, shared out among the proxies. How many seconds that took."""
     began = time.monotonic()
-    with load.running(CALLERS):
+    with load.running(callers):
         for strike, proxy in zip(plan(SEED, rail, FAULTS), itertools.cycle(proxies)):
             proxy.strike(strike)
         until = time.monotonic() + PATIENCE + FAULTS * 2
@@ -112,7 +111,7 @@ class Payer:
     def told(self) -> Told:
         writing = self.account.writing
         load = Load(self.world, SEED, self.account.asks, writing.parts, taken_back=0.3 if writing.back else 0.0)
-        seconds = struck(self.rail, self.proxies, load)
+        seconds = struck(self.rail, self.proxies, load, writing.callers)
         made = sum((proxy.made for proxy in self.proxies), Counter[str]())
         return Told(self.world, self.account, load, made, seconds, judge(self.world, load.asked, self.account, seconds=PATIENCE))
 
