@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,13 +28,23 @@ class _Quiet(WSGIRequestHandler):
         return
 
 
-class _Threads(ThreadingMixIn, WSGIServer):
+class Threads(ThreadingMixIn):
+    """A thread for each caller, and no word about one that hung up."""
+
     daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            traceback.print_exc()
+
+
+class _Wsgi(Threads, WSGIServer):
+    pass
 
 
 def serve(app: Any) -> None:
     """Serve a WSGI application on a free loopback port, say where in one line, and end with whoever started this process."""
-    server = make_server("127.0.0.1", 0, app, server_class=_Threads, handler_class=_Quiet)
+    server = make_server("127.0.0.1", 0, app, server_class=_Wsgi, handler_class=_Quiet)
     print(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}), flush=True)
     threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()
     server.serve_forever()

@@ -11,7 +11,7 @@ import json
 import socket
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from eth_tester import EthereumTester, PyEVMBackend
 from vyper.compiler import compile_code
 from vyper.compiler.settings import Settings
 from web3 import EthereumTesterProvider, Web3
+
+from tests.support.evm import Threads
 
 TOKEN = Path(__file__).with_name("evm_token.vy")
 
@@ -104,13 +106,8 @@ class Handler(BaseHTTPRequestHandler):
         return
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that hung up is what the tests are about; anything else is shown."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
+class Server(Threads, HTTPServer):
+    pass
 
 
 def main() -> None:
