@@ -106,7 +106,14 @@ def fill(admin: psycopg.Connection[Any], *, org: UUID, owner: UUID, project: UUI
             " VALUES (%s, %s, %s, '{aa}', %s, 0) ON CONFLICT DO NOTHING",
             [org, size[0], b"r" * 32, "codespar/log\n3\nroot\n"],
         )
-        values = {**base, "id": made["key"], "rail": "sandbox", "livemode": False, "provider_account": f"account of {name}"}
+        values = {
+            **base,
+            "id": made["key"],
+            "credential_entry": base["entry_id"],
+            "rail": "sandbox",
+            "livemode": False,
+            "provider_account": f"account of {name}",
+        }
         # It is checked by nobody meanwhile: what its check said would be one record more.
         insert(cursor, "rail_accounts", **values, sealed=SEALED, check_at="2099-01-31T12:00:00Z")
         allowed = {"scopes": ["accounts.read"], "status": "authorised", "address": "https://bank.example/yes"}
