@@ -27,7 +27,8 @@ Json = dict[str, Any]
 def terms(shared_world: World, rival: Json) -> dict[str, Json]:
     """By name: the payment that claims to be allowed, and is not."""
     new, payee = shared_world.new_mandate, shared_world.new_counterparty()
-    paused, revoked, soon = new(), new(), new(expires_at=later(seconds=2))
+    ends, before = later(seconds=2), later(seconds=1)
+    paused, revoked, soon = new(), new(), new(expires_at=ends)
     shared_world.people().post(f"/v1/mandates/{paused}/pause")
     shared_world.people().post(f"/v1/mandates/{revoked}/revoke", {"reason": "lost"})
     retired = shared_world.new_counterparty()
@@ -48,7 +49,7 @@ def terms(shared_world: World, rival: Json) -> dict[str, Json]:
         "wrong time of day": {"mandate": new(time_windows=[closed_now()])},
         "not yet valid": {"mandate": new(not_before=later(hours=1))},
         "wrong currency": {"currency": "USD"},
-        "expired": {"mandate": soon, "submit_by": later(seconds=-1)},
+        "expired": {"mandate": soon, "submit_by": before},
         "paused": {"mandate": paused},
         "revoked": {"mandate": revoked},
         "another agent's mandate": {"mandate": rival["mandate"]},
